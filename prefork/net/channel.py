@@ -1,0 +1,53 @@
+"""The birth of a worker, and the words that master and worker say to each other afterwards.
+
+Owns the datagrams of the channel: one SOCK_SEQPACKET socketpair a worker, one message a datagram, in
+order, and EOF when the other side is dead. Whoever forks (the master, or a mold) fills in a Boot.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..config.settings import Settings
+    from ..engine.scoreboard import Scoreboard
+    from .listener import Listener
+
+# Worker to master.
+READY = b"ready"  # accepting; said once
+FAILED = b"failed "  # + JSON {"exit_code", "message", "detail"}: cannot boot, exits next
+RECYCLE = b"recycle "  # + reason: serves on, asks to be replaced and then drained
+DRAINING = b"draining"  # accepts no more, of its own accord; exits when empty
+
+# Master to worker.
+DRAIN = b"drain"  # answer what was accepted, then exit 0; the master keeps the deadline
+STOP = b"stop"  # close everything, exit 0
+
+MESSAGE_LIMIT = 64 * 1024  # bytes of one datagram; a longer `detail` is cut by its sender
+
+
+@dataclass(slots=True)
+class Boot:
+    """All that a worker is given; valid from the fork to the worker's end.
+
+    `channel` is the worker's end; `slot` is its place in `scoreboard`; `generation` counts reloads from 1.
+    """
+
+    settings: Settings
+    listeners: list[Listener]
+    channel: socket.socket
+    scoreboard: Scoreboard
+    slot: int
+    generation: int
+    master_pid: int
+    log: Any
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return (the master's end, the worker's end), both non-blocking and close-on-exec."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
