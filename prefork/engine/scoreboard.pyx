@@ -61,8 +61,8 @@ cdef enum:
     LINE = 64  # a cache line: two writers never share one
     WORKER_STRIDE = (sizeof(WorkerSlot) + LINE - 1) // LINE * LINE
     REQUEST_STRIDE = (sizeof(RequestSlot) + LINE - 1) // LINE * LINE
-    # A writer needs nanoseconds for its text, so a reader that meets it mid-way this often has met a
-    # writer that died or was stopped there; what it left is cut and terminated all the same.
+    # A writer needs nanoseconds for its text, so a reader that meets it mid-way this often has met one
+    # that died or was put aside there. Its application was not called yet: there is no request to show.
     COPY_ATTEMPTS = 64
 
 
@@ -233,27 +233,18 @@ cdef class Scoreboard:
         cdef list found = []
         cdef RequestSlot copy
         cdef RequestSlot *slot
-        cdef int i, attempt
+        cdef int i
         self.checked_worker(worker)
         for i in range(self.requests_per_worker):
             slot = self.request_slot(worker, i)
-            for attempt in range(COPY_ATTEMPTS):
-                copy.start_ns = prefork_load(&slot.start_ns)
-                copy.deadline_ns = slot.deadline_ns
-                copy.thread = slot.thread
-                if copy.start_ns == 0 or prefork_slot_copy(
-                    &slot.sequence, copy.method, slot.method, METHOD_SIZE, copy.target, slot.target, TARGET_SIZE
-                ):
-                    break
-            if copy.start_ns == 0:
-                continue
-            found.append(
-                RequestView(
-                    i, copy.start_ns, copy.deadline_ns, copy.thread,
-                    copy.method[:strnlen(copy.method, METHOD_SIZE - 1)].decode("latin-1"),
-                    copy.target[:strnlen(copy.target, TARGET_SIZE - 1)].decode("latin-1"),
+            if copy_request(slot, &copy):
+                found.append(
+                    RequestView(
+                        i, copy.start_ns, copy.deadline_ns, copy.thread,
+                        copy.method[:strnlen(copy.method, METHOD_SIZE - 1)].decode("latin-1"),
+                        copy.target[:strnlen(copy.target, TARGET_SIZE - 1)].decode("latin-1"),
+                    )
                 )
-            )
         return found
 
     # The request path's writers, for Python: tests, and runners that are not compiled.
@@ -289,6 +280,21 @@ cdef class Scoreboard:
         exchange.body_out = body_out
         exchange.status = status
         count_exchange(self.checked_worker(worker), &exchange)
+
+
+cdef bint copy_request(const RequestSlot *slot, RequestSlot *copy) noexcept nogil:
+    cdef int attempt
+    for attempt in range(COPY_ATTEMPTS):
+        copy.start_ns = prefork_load(&slot.start_ns)
+        if copy.start_ns == 0:
+            return False
+        copy.deadline_ns = slot.deadline_ns
+        copy.thread = slot.thread
+        if prefork_slot_copy(
+            &slot.sequence, copy.method, slot.method, METHOD_SIZE, copy.target, slot.target, TARGET_SIZE
+        ):
+            return True
+    return False
 
 
 cdef void fold(WorkerSlot *into, const WorkerSlot *slot) noexcept nogil:
