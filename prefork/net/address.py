@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DEFAULT_PORT = 8000
 
@@ -15,9 +15,8 @@ class Kind(enum.Enum):
     DESCRIPTOR = "fd"  # a listening socket that somebody else has made
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One address. `host` is without brackets and "" for every address; `path` is the path or abstract name."""
+class Address(NamedTuple):
+    """One address. `host` has no brackets, "" is every address; `path` is a path or an abstract name."""
 
     kind: Kind
     host: str = ""
@@ -25,27 +24,34 @@ class Address:
     path: str = ""
     fd: int = -1
 
+    @property
+    def wildcard(self) -> bool:
+        """Does this mean every address of the machine?"""
+        return self.kind is Kind.TCP and self.host in ("", "0.0.0.0", "::")
+
     def __str__(self) -> str:
-        if self.kind is Kind.TCP:
-            host = f"[{self.host}]" if ":" in self.host else self.host or "*"
-            return f"{host}:{self.port}"
-        if self.kind is Kind.UNIX:
-            return f"unix:{self.path}"
-        if self.kind is Kind.ABSTRACT:
-            return f"unix:@{self.path}"
-        return f"fd://{self.fd}"
+        match self.kind:
+            case Kind.TCP:
+                host = f"[{self.host}]" if ":" in self.host else self.host or "0.0.0.0"
+                return f"{host}:{self.port}"
+            case Kind.UNIX:
+                return f"unix:{self.path}"
+            case Kind.ABSTRACT:
+                return f"unix:@{self.path}"
+            case Kind.DESCRIPTOR:
+                return f"fd://{self.fd}"
 
 
 def parse(text: str) -> Address:
     """Parse `host`, `host:port`, `:port`, `[v6]:port`, `unix:path`, `unix:@name` or `fd://N`.
 
-    Raises ValueError with one line that says what is allowed.
+    Raises ValueError with one line that says what is wrong and what would be right.
     """
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:").removeprefix("//"), text)
     if text.startswith("fd://"):
         number = text.removeprefix("fd://")
-        if not (number.isascii() and number.isdigit()):
+        if not _decimal(number, 9):
             raise ValueError(f"{text!r}: fd:// takes the number of an open descriptor, as in fd://3")
         return Address(Kind.DESCRIPTOR, fd=int(number))
     return _tcp(text.removeprefix("tcp://").removeprefix("http://"), text)
@@ -62,22 +68,30 @@ def _unix(path: str, text: str) -> Address:
 
 
 def _tcp(rest: str, text: str) -> Address:
+    host, port = _split(rest, text)
+    if not host and not port:
+        raise ValueError(f"{text!r}: expected host:port, :port, [v6]:port, unix:path, unix:@name or fd://N")
+    if port is None:
+        return Address(Kind.TCP, host, DEFAULT_PORT)
+    if not _decimal(port, 5) or int(port) > 65535:
+        raise ValueError(f"{text!r}: the port is a number from 0 to 65535")
+    return Address(Kind.TCP, host, int(port))
+
+
+def _split(rest: str, text: str) -> tuple[str, str | None]:
     if rest.startswith("["):
         host, bracket, after = rest[1:].partition("]")
         if not bracket or not host or (after and not after.startswith(":")):
             raise ValueError(f"{text!r}: write IPv6 as [address]:port, as in [::1]:8000")
-        port = after[1:] if after else None
-    elif rest.count(":") > 1:
+        return host, after[1:] if after else None
+    if rest.count(":") > 1:
         raise ValueError(f"{text!r}: write IPv6 as [address]:port, as in [::1]:8000")
-    else:
-        host, colon, number = rest.partition(":")
-        port = number if colon else None
-        if port is None and host.isascii() and host.isdigit():
-            raise ValueError(f"{text!r}: to listen on a port only, write :{host}")
-    if not host and port is None:
-        raise ValueError(f"{text!r}: expected host:port, :port, [v6]:port, unix:path, unix:@name or fd://N")
-    if port is None:
-        return Address(Kind.TCP, host, DEFAULT_PORT)
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError(f"{text!r}: the port is a number from 0 to 65535")
-    return Address(Kind.TCP, host, int(port))
+    host, colon, port = rest.partition(":")
+    if not colon and _decimal(host, 5):
+        raise ValueError(f"{text!r}: for a port on every address, write :{host}")
+    return host, port if colon else None
+
+
+def _decimal(text: str, digits: int) -> bool:
+    # int() would also take signs, spaces, underscores and the digits of every script.
+    return 0 < len(text) <= digits and text.isascii() and text.isdigit()

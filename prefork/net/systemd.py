@@ -1,0 +1,32 @@
+"""Descriptors handed over by a service manager: sd_listen_fds(3)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from typing import NamedTuple
+
+from ..errors import BindError
+
+FIRST = 3  # SD_LISTEN_FDS_START
+
+
+class Passed(NamedTuple):
+    fd: int
+    name: str  # of FileDescriptorName=, "" when nobody said
+
+
+def passed(environ: MutableMapping[str, str] = os.environ) -> list[Passed]:
+    """Return what was handed to this very process, and forget the variables: no child shall take them over.
+
+    Raises BindError when the variables are addressed to us and make no sense.
+    """
+    pid = environ.pop("LISTEN_PID", "")
+    count = environ.pop("LISTEN_FDS", "")
+    names = environ.pop("LISTEN_FDNAMES", "")
+    if pid != str(os.getpid()) or not count:
+        return []  # a parent's: the manager started something that started us
+    if not (count.isascii() and count.isdigit() and int(count) < 1024):
+        raise BindError(f"LISTEN_FDS is {count!r}; a small number was expected")
+    known = names.split(":") if names else []
+    return [Passed(FIRST + index, known[index] if index < len(known) else "") for index in range(int(count))]
