@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 DEFAULT_PORT = 8000
 
@@ -15,14 +14,17 @@ class Kind(enum.Enum):
     DESCRIPTOR = "fd"  # a listening socket that somebody else has made
 
 
-class Address(NamedTuple):
+class Address:
     """One address. `host` has no brackets, "" is every address; `path` is a path or an abstract name."""
 
-    kind: Kind
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    fd: int = -1
+    __slots__ = ("fd", "host", "kind", "path", "port")
+
+    def __init__(self, kind: Kind, host: str = "", port: int = 0, path: str = "", fd: int = -1) -> None:
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self.path = path
+        self.fd = fd
 
     @property
     def wildcard(self) -> bool:
@@ -40,6 +42,15 @@ class Address(NamedTuple):
                 return f"unix:@{self.path}"
             case Kind.DESCRIPTOR:
                 return f"fd://{self.fd}"
+
+    def __repr__(self) -> str:
+        return f"<Address {self}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and (self.kind, str(self)) == (other.kind, str(other))
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 def parse(text: str) -> Address:

@@ -13,10 +13,13 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 from ..errors import BindError
 from .address import Address, Kind, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LIVE_TEST_TIMEOUT = 1.0  # for a connect to a socket file whose owner may be stopped
 
@@ -70,13 +73,23 @@ class Listener:
         self._owned = None
 
 
-class Options(NamedTuple):
+class Options:
     """How to bind. `umask` and `owner` (uid, gid; -1: as it is) are for socket files."""
 
-    backlog: int
-    reuse_port: bool = False
-    umask: int | None = None
-    owner: tuple[int, int] = (-1, -1)
+    __slots__ = ("backlog", "owner", "reuse_port", "umask")
+
+    def __init__(
+        self,
+        *,
+        backlog: int,
+        reuse_port: bool = False,
+        umask: int | None = None,
+        owner: tuple[int, int] = (-1, -1),
+    ) -> None:
+        self.backlog = backlog
+        self.reuse_port = reuse_port
+        self.umask = umask
+        self.owner = owner
 
 
 def bind_all(texts: Sequence[str], options: Options) -> list[Listener]:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import NamedTuple
 
 from ..errors import BindError
 
 FIRST = 3  # SD_LISTEN_FDS_START
 
 
-class Passed(NamedTuple):
-    fd: int
-    name: str  # of FileDescriptorName=, "" when nobody said
+def passed(environ: MutableMapping[str, str] = os.environ) -> list[tuple[int, str]]:
+    """Return (descriptor, name or "") of what was handed to this very process.
 
-
-def passed(environ: MutableMapping[str, str] = os.environ) -> list[Passed]:
-    """Return what was handed to this very process, and forget the variables: no child shall take them over.
+    The variables are forgotten, whoever they were for: no child shall take them over.
 
     Raises BindError when the variables are addressed to us and make no sense.
     """
@@ -29,4 +25,4 @@ def passed(environ: MutableMapping[str, str] = os.environ) -> list[Passed]:
     if not (count.isascii() and count.isdigit() and int(count) < 1024):
         raise BindError(f"LISTEN_FDS is {count!r}; a small number was expected")
     known = names.split(":") if names else []
-    return [Passed(FIRST + index, known[index] if index < len(known) else "") for index in range(int(count))]
+    return [(FIRST + index, known[index] if index < len(known) else "") for index in range(int(count))]
