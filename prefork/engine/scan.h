@@ -14,7 +14,26 @@
 /* Storage for fields in one head; scan_limits.field_count may ask for fewer, not for more. */
 #define SCAN_FIELDS_MAX 256
 
+/* What the RFCs leave open, or where this scanner is stricter than they are:
+ *
+ * - The target is visible ASCII without '#' (a fragment never belongs on the wire). Percent signs are not judged:
+ *   "%zz" and "100%" reach the application as they are, as with every WSGI server. Absolute form is http or
+ *   https, with a host and without userinfo; CONNECT takes host:port alone; '*' goes with OPTIONS alone.
+ * - A host is a reg-name, an IPv4 address or an [IPv6] address (no zone, no IPvFuture), the port at most 65535
+ *   or empty. A Host field may be empty (RFC 9110 7.2), but not a mere ":80".
+ * - Content-Length may have leading zeros (1*DIGIT); a list is refused, even of equal values.
+ * - Transfer-Encoding is "chunked", once and alone: an empty list element, a parameter or anything behind
+ *   it is refused, any other coding unknown. HTTP/1.0 may not have it at all.
+ * - Values may hold HTAB and 0x80..0xff (obs-text); Connection and Expect are lists over all their fields, whose
+ *   empty elements are passed over. Connection: upgrade and Expect mean nothing in HTTP/1.0.
+ * - Chunk sizes have at most 16 digits; extensions follow the grammar, blanks around ';' and '=' included, in a
+ *   line of at most 4096 bytes. All framing of a body, trailers apart, may be 16 KiB, 16 bytes a chunk and as
+ *   much as the data: one-byte chunks pass, one-byte chunks with long extensions do not.
+ * - Trailers that frame, route, authenticate, modify or describe are refused by name (see scan.c), others dropped.
+ */
+
 /* Why bytes were refused. The status and text for each live in prefork/errors.py. */
+/* clang-format off */
 typedef enum {
     SCAN_OK = 0,
     /* request line */
@@ -55,6 +74,7 @@ typedef enum {
     FAULT_TRAILER_TOO_LARGE, /*                                                      431 */
     SCAN_FAULTS              /* number of codes */
 } scan_fault;
+/* clang-format on */
 
 typedef enum { SCAN_FAULTY = -1, SCAN_MORE = 0, SCAN_DONE = 1, SCAN_DATA = 2 } scan_status;
 
@@ -90,25 +110,28 @@ typedef struct {
 
 typedef struct {
     /* where the scanner stands; zero to begin */
-    uint32_t pos;    /* bytes looked at */
-    uint32_t line;   /* offset at which the unfinished line begins */
+    uint32_t pos;  /* bytes looked at */
+    uint32_t line; /* offset at which the unfinished line begins */
     uint8_t state;
-    uint8_t seen;    /* bits: which of the single fields were seen */
+    uint8_t seen; /* bits: which of the single fields were seen */
 
-    /* what was found (valid after SCAN_DONE; method, target and version also after a later fault
-     * when target_len is not 0, so that the log can name the request) */
-    uint8_t minor;   /* 0 or 1; HTTP/1.x with x > 1 is answered as 1.1 (RFC 9110 2.5) */
-    uint8_t form;    /* scan_form */
+    /* what was found (valid after SCAN_DONE; method and target also after a later fault when target_len
+     * is not 0, so that the log can name the request: then the target, or as much of it as is visible
+     * ASCII, and minor once the request line was good) */
+    uint8_t minor; /* 0 or 1; HTTP/1.x with x > 1 is answered as 1.1 (RFC 9110 2.5) */
+    uint8_t form;  /* scan_form */
     uint16_t field_count;
     uint32_t method, method_len;
-    uint32_t target, target_len;       /* as received */
-    uint32_t path, path_len;           /* inside target, without query; "*" for asterisk form; empty for authority form */
-    uint32_t query, query_len;         /* after the first '?', may be empty */
-    uint32_t authority, authority_len; /* host[:port] of absolute and authority form (overrides Host, RFC 9112 3.2.2) */
-    uint32_t head_len;                 /* bytes from the start of the buffer through the blank line */
+    uint32_t target, target_len; /* as received */
+    /* inside target: without query; "*" in asterisk form; empty in authority form and after a bare authority */
+    uint32_t path, path_len;
+    uint32_t query, query_len; /* after the first '?', may be empty */
+    /* host[:port] of absolute and authority form (overrides Host, RFC 9112 3.2.2) */
+    uint32_t authority, authority_len;
+    uint32_t head_len; /* bytes from the start of the buffer through the blank line */
 
     /* framing, resolved over the whole head */
-    uint8_t chunked;         /* Transfer-Encoding: chunked */
+    uint8_t chunked; /* Transfer-Encoding: chunked */
     uint8_t has_length;
     uint8_t keep_alive;      /* by version and Connection options */
     uint8_t expect_continue; /* Expect: 100-continue in HTTP/1.1 */
@@ -130,14 +153,16 @@ void scan_head_begin(scan_head *h);
 scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits);
 
 typedef struct {
-    uint64_t left;      /* data bytes of the current chunk still to come */
-    uint64_t total;     /* data bytes passed so far */
-    uint64_t overhead;  /* framing bytes so far */
-    uint32_t line_len;  /* bytes of the current framing line so far */
+    uint64_t left;     /* data bytes of the current chunk still to come */
+    uint64_t total;    /* data bytes passed so far */
+    uint64_t overhead; /* framing bytes so far */
+    uint64_t chunks;   /* chunk-size lines so far */
+    uint32_t trailers; /* bytes of trailer lines so far */
+    uint32_t line_len; /* bytes of the current framing line so far */
     uint8_t state;
     uint8_t digits;
     scan_fault fault;
-    char name[32];      /* beginning of the current trailer's name, lower case */
+    char name[32]; /* beginning of the current trailer's name, lower case */
     uint8_t name_len;
 } scan_chunks;
 
@@ -146,7 +171,8 @@ void scan_chunks_begin(scan_chunks *c);
 /* Look at buf[0..len), which follows what earlier calls consumed. Sets *used to the bytes consumed
  * (data included). SCAN_DATA: buf[*data .. *data + *data_len) is body data, call again with the rest.
  * SCAN_MORE: everything was consumed. SCAN_DONE: the body and its trailers are over; what is behind
- * *used is the next request. Trailers are checked and dropped. trailer_size: bytes of all trailers. */
+ * *used is the next request. SCAN_FAULTY: *used is the offset of the byte at fault.
+ * Trailers are checked and dropped. trailer_size: bytes of all trailers. */
 scan_status scan_chunks_run(scan_chunks *c, const uint8_t *buf, size_t len, uint32_t trailer_size,
                             size_t *used, size_t *data, size_t *data_len);
 

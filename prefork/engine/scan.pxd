@@ -111,6 +111,8 @@ cdef extern from "scan.h" nogil:
         uint64_t left
         uint64_t total
         uint64_t overhead
+        uint64_t chunks
+        uint32_t trailers
         uint32_t line_len
         uint8_t state
         uint8_t digits

@@ -1,0 +1,885 @@
+/* The grammar of HTTP/1.x requests; what callers may rely on stands in scan.h.
+ *
+ * Rules of this file:
+ * - A head is taken a line at a time. `pos` runs ahead to the next control byte, and a line is parsed once,
+ *   when it is whole; so however the bytes arrive, each is looked at a bounded number of times and
+ *   the outcome is the same. Limits are checked against positions, never against what one call happened to bring.
+ * - No byte at or behind buf + len is ever read: wide loads need sixteen (or eight) bytes inside the buffer.
+ * - Letters are compared with bit 0x20 set. That is exact, because no control byte reaches a comparison:
+ *   0x20 maps only letters, control bytes and bytes that are no part of any word here.
+ */
+#include "scan.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__SSE2__) && !defined(SCAN_PORTABLE)
+#include <emmintrin.h>
+#define SCAN_SSE2 1
+#elif defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SCAN_WORDS 1
+#endif
+
+#define METHOD_MAX         32    /* the longest registered method has 17 bytes (UPDATEREDIRECTREF) */
+#define PORT_MAX           65535 /* RFC 3986 sets no bound; TCP does */
+#define LENGTH_MAX         ((uint64_t)INT64_MAX)
+#define CHUNK_LINE_MAX     4096  /* a chunk-size line with its extensions */
+#define CHUNK_DIGITS_MAX   16    /* leading zeros included */
+#define CHUNK_FRAMING_FREE 16384 /* framing bytes any body may have */
+#define CHUNK_FRAMING_EACH 16    /* and for each chunk: size digits and two CRLF */
+
+/* ---- bytes ---- */
+
+enum {
+    TOKEN = 1,   /* tchar, RFC 9110 5.6.2 */
+    HEX = 2,     /* HEXDIG in either case */
+    REGNAME = 4, /* unreserved / sub-delims, RFC 3986 3.2.2; '%' is looked at apart */
+    QUOTED = 8,  /* qdtext, RFC 9110 5.6.4 */
+    TARGET = 16  /* visible ASCII without '#': see scan.h */
+};
+
+/* clang-format off */
+static const uint8_t CLASSES[256] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    8, 29, 16, 9, 29, 25, 29, 29, 28, 28, 29, 29, 28, 29, 29, 24,
+    31, 31, 31, 31, 31, 31, 31, 31, 31, 31, 24, 28, 24, 28, 24, 24,
+    24, 31, 31, 31, 31, 31, 31, 29, 29, 29, 29, 29, 29, 29, 29, 29,
+    29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 24, 16, 24, 25, 29,
+    25, 31, 31, 31, 31, 31, 31, 29, 29, 29, 29, 29, 29, 29, 29, 29,
+    29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 24, 25, 24, 29, 0,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
+};
+/* clang-format on */
+
+static inline bool is(uint8_t byte, unsigned classes) {
+    return (CLASSES[byte] & classes) != 0;
+}
+
+static inline bool is_digit(uint8_t byte) {
+    return (uint8_t)(byte - '0') <= 9;
+}
+
+static inline bool is_blank(uint8_t byte) {
+    return byte == ' ' || byte == '\t';
+}
+
+/* Whether buf[from..to) is the word, given in lower case, in any case. */
+static inline bool is_word(const uint8_t *buf, size_t from, size_t to, const char *word, size_t size) {
+    if (to - from != size)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if ((buf[from + i] | 0x20) != (uint8_t)word[i])
+            return false;
+    return true;
+}
+#define IS_WORD(buf, from, to, word) is_word(buf, from, to, word, sizeof(word) - 1)
+
+/* ---- finding the end of a line, and of a target, many bytes at once ---- */
+
+typedef enum {
+    AT_CONTROL, /* a control byte other than HTAB, or DEL: the end of any line */
+    AT_NO_TARGET
+} stop;
+
+static inline bool stops(uint8_t byte, stop at) {
+    return at == AT_CONTROL ? (byte < 0x20 && byte != '\t') || byte == 0x7f : !is(byte, TARGET);
+}
+
+#if SCAN_SSE2
+static inline unsigned stops_in_16(const uint8_t *p, stop at) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    const __m128i del = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f));
+    __m128i found;
+    if (at == AT_CONTROL) {
+        const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        found = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), low);
+    } else {
+        const __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21)); /* signed: 0x80..0xff are low too */
+        found = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('#')), low);
+    }
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(found, del));
+}
+#elif SCAN_WORDS
+#define EACH(byte) ((uint64_t)(byte) * 0x0101010101010101u)
+/* Bit 7 of every byte that is below the bound (at most 0x80), or equal; exact, as no sum carries into the next byte. */
+static inline uint64_t below(uint64_t word, uint8_t bound) {
+    return ~(((word & EACH(0x7f)) + EACH(0x80 - bound)) | word) & EACH(0x80);
+}
+static inline uint64_t equal(uint64_t word, uint8_t byte) {
+    return below(word ^ EACH(byte), 1);
+}
+static inline uint64_t stops_in_8(const uint8_t *p, stop at) {
+    uint64_t word;
+    memcpy(&word, p, 8);
+    if (at == AT_CONTROL)
+        return (below(word, 0x20) & ~equal(word, '\t')) | equal(word, 0x7f);
+    return below(word, 0x21) | (word & EACH(0x80)) | equal(word, 0x7f) | equal(word, '#');
+}
+#endif
+
+/* The first place in buf[p..end) that stops, or end. */
+static inline size_t find(const uint8_t *buf, size_t p, size_t end, stop at) {
+#if SCAN_SSE2
+    for (; end - p >= 16; p += 16) {
+        const unsigned found = stops_in_16(buf + p, at);
+        if (found)
+            return p + (size_t)__builtin_ctz(found);
+    }
+    if (p < end && end >= 16) { /* the sixteen bytes that end at the end, less those already seen */
+        const unsigned found = stops_in_16(buf + end - 16, at) >> (16 - (end - p));
+        return found ? p + (size_t)__builtin_ctz(found) : end;
+    }
+#elif SCAN_WORDS
+    for (; end - p >= 8; p += 8) {
+        const uint64_t found = stops_in_8(buf + p, at);
+        if (found)
+            return p + (size_t)__builtin_ctzll(found) / 8;
+    }
+#endif
+    while (p < end && !stops(buf[p], at))
+        p++;
+    return p;
+}
+
+/* ---- lists and hosts ---- */
+
+/* Take the next element of the comma list in buf[*p..end), without blanks around it; false when there is none.
+ * Empty elements are given too: [*from, *to) is then empty. */
+static bool next_element(const uint8_t *buf, size_t *p, size_t end, size_t *from, size_t *to) {
+    if (*p > end)
+        return false;
+    size_t begin = *p, last = begin;
+    while (last < end && buf[last] != ',')
+        last++;
+    *p = last + 1;
+    while (begin < last && is_blank(buf[begin]))
+        begin++;
+    while (last > begin && is_blank(buf[last - 1]))
+        last--;
+    *from = begin;
+    *to = last;
+    return true;
+}
+
+static bool is_ipv4(const uint8_t *s, size_t n) {
+    size_t i = 0;
+    for (int octet = 0; octet < 4; octet++) {
+        if (octet && (i == n || s[i++] != '.'))
+            return false;
+        const size_t first = i;
+        unsigned value = 0;
+        while (i < n && i - first < 3 && is_digit(s[i]))
+            value = value * 10 + (s[i++] - '0');
+        if (i == first || value > 255 || (i - first > 1 && s[first] == '0'))
+            return false;
+    }
+    return i == n;
+}
+
+/* RFC 3986 3.2.2, without zones (RFC 6874 keeps them off the wire). */
+static bool is_ipv6(const uint8_t *s, size_t n) {
+    size_t i = 0;
+    int groups = 0;
+    bool elided = false;
+    if (n >= 2 && s[0] == ':' && s[1] == ':') {
+        elided = true;
+        i = 2;
+    }
+    while (i < n) {
+        const size_t first = i;
+        while (i < n && i - first < 4 && is(s[i], HEX))
+            i++;
+        if (i == first)
+            return false;
+        if (i < n && s[i] == '.') {
+            if (!is_ipv4(s + first, n - first))
+                return false;
+            groups += 2;
+            break;
+        }
+        groups++;
+        if (i == n)
+            break;
+        if (s[i++] != ':' || i == n)
+            return false;
+        if (s[i] == ':') {
+            if (elided)
+                return false;
+            elided = true;
+            i++;
+        }
+    }
+    return elided ? groups <= 7 : groups == 8;
+}
+
+typedef enum { PORT_OPTIONAL, PORT_REQUIRED } port_rule;
+
+/* uri-host [ ":" port ] with a host that is not empty (RFC 9110 4.2.1 and 7.2). */
+static bool is_authority(const uint8_t *buf, size_t from, size_t to, port_rule rule) {
+    size_t p = from;
+    if (p < to && buf[p] == '[') {
+        const uint8_t *close = memchr(buf + p, ']', to - p);
+        if (!close || !is_ipv6(buf + p + 1, (size_t)(close - (buf + p + 1))))
+            return false;
+        p = (size_t)(close - buf) + 1;
+    } else {
+        for (; p < to && buf[p] != ':'; p++) {
+            if (is(buf[p], REGNAME))
+                continue;
+            if (buf[p] != '%' || to - p < 3 || !is(buf[p + 1], HEX) || !is(buf[p + 2], HEX))
+                return false;
+            p += 2;
+        }
+        if (p == from)
+            return false;
+    }
+    if (p == to)
+        return rule == PORT_OPTIONAL;
+    if (buf[p++] != ':')
+        return false;
+    if (p == to)
+        return rule == PORT_OPTIONAL; /* "host:" is the grammar's, RFC 3986 3.2.3 */
+    uint32_t port = 0;
+    for (; p < to; p++) {
+        if (!is_digit(buf[p]))
+            return false;
+        port = port * 10 + (buf[p] - '0');
+        if (port > PORT_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* ---- heads ---- */
+
+enum { AT_REQUEST_LINE = 0, AT_FIELDS, AT_END };
+enum {
+    SEEN_HOST = 1,
+    SEEN_LENGTH = 2,
+    SEEN_TYPE = 4,
+    SEEN_CODING = 8,
+    SEEN_CLOSE = 16,
+    SEEN_KEEP_ALIVE = 32
+};
+
+void scan_head_begin(scan_head *h) {
+    memset(h, 0, offsetof(scan_head, fields));
+}
+
+static scan_fault blame(scan_head *h, scan_fault fault, size_t at) {
+    h->fault = fault;
+    h->fault_at = (uint32_t)at;
+    return fault;
+}
+
+static void set_path(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    const uint8_t *mark = to > from ? memchr(buf + from, '?', to - from) : NULL;
+    const size_t end = mark ? (size_t)(mark - buf) : to;
+    h->path = (uint32_t)from;
+    h->path_len = (uint32_t)(end - from);
+    if (mark) {
+        h->query = (uint32_t)(end + 1);
+        h->query_len = (uint32_t)(to - end - 1);
+    }
+}
+
+/* RFC 9112 3.2: which form the target has, and its parts. */
+static scan_fault parse_target(scan_head *h, const uint8_t *buf) {
+    const size_t from = h->target, to = from + h->target_len;
+    const uint8_t *method = buf + h->method;
+    if (h->method_len == 7 && memcmp(method, "CONNECT", 7) == 0) {
+        if (!is_authority(buf, from, to, PORT_REQUIRED))
+            return blame(h, FAULT_TARGET, from);
+        h->form = FORM_AUTHORITY;
+        h->authority = (uint32_t)from;
+        h->authority_len = (uint32_t)(to - from);
+        return SCAN_OK;
+    }
+    if (buf[from] == '/') {
+        h->form = FORM_ORIGIN;
+        set_path(h, buf, from, to);
+        return SCAN_OK;
+    }
+    if (buf[from] == '*') {
+        if (to - from != 1 || h->method_len != 7 || memcmp(method, "OPTIONS", 7) != 0)
+            return blame(h, FAULT_TARGET, from);
+        h->form = FORM_ASTERISK;
+        h->path = h->target;
+        h->path_len = 1;
+        return SCAN_OK;
+    }
+    size_t p = from;
+    if (to - p > 7 && IS_WORD(buf, p, p + 7, "http://"))
+        p += 7;
+    else if (to - p > 8 && IS_WORD(buf, p, p + 8, "https://"))
+        p += 8;
+    else
+        return blame(h, FAULT_TARGET, from);
+    size_t end = p;
+    while (end < to && buf[end] != '/' && buf[end] != '?')
+        end++;
+    if (!is_authority(buf, p, end,
+                      PORT_OPTIONAL)) /* '@' is no part of it: userinfo is refused, RFC 9110 4.2.4 */
+        return blame(h, FAULT_TARGET, p);
+    h->form = FORM_ABSOLUTE;
+    h->authority = (uint32_t)p;
+    h->authority_len = (uint32_t)(end - p);
+    set_path(h, buf, end, to);
+    return SCAN_OK;
+}
+
+/* method SP request-target SP HTTP-version, one space each (RFC 9112 3). */
+static scan_fault parse_request_line(scan_head *h, const uint8_t *buf, size_t from, size_t end) {
+    size_t p = from;
+    while (p < end && is(buf[p], TOKEN))
+        p++;
+    if (p - from > METHOD_MAX)
+        return blame(h, FAULT_METHOD, from + METHOD_MAX);
+    if (p == from || (p < end && buf[p] != ' '))
+        return blame(h, FAULT_METHOD, p);
+    h->method = (uint32_t)from;
+    h->method_len = (uint32_t)(p - from);
+    if (p == end)
+        return blame(h, FAULT_TARGET, end);
+    const size_t target = p + 1;
+    p = find(buf, target, end, AT_NO_TARGET);
+    h->target = (uint32_t)target;
+    h->target_len = (uint32_t)(p - target);
+    if (p == target || (p < end && buf[p] != ' '))
+        return blame(h, FAULT_TARGET, p);
+    if (p == end)
+        return blame(h, FAULT_VERSION, end); /* HTTP/0.9 had no version */
+    const size_t version = p + 1;
+    const size_t size = end - version;
+    if (size < 5 || memcmp(buf + version, "HTTP/", 5) != 0) /* a space in the target, or no version at all */
+        return blame(h, size && memchr(buf + version, ' ', size) ? FAULT_TARGET : FAULT_VERSION, p);
+    if (size != 8 || !is_digit(buf[version + 5]) || buf[version + 6] != '.' || !is_digit(buf[version + 7]))
+        return blame(h, FAULT_VERSION, version);
+    if (buf[version + 5] != '1')
+        return blame(h, FAULT_VERSION_UNKNOWN, version + 5);
+    h->minor = buf[version + 7] != '0';
+    return parse_target(h, buf);
+}
+
+static scan_fault take_host(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    if (h->seen & SEEN_HOST)
+        return blame(h, FAULT_HOST_REPEATED, from);
+    h->seen |= SEEN_HOST;
+    if (from != to && !is_authority(buf, from, to, PORT_OPTIONAL))
+        return blame(h, FAULT_HOST, from);
+    return SCAN_OK;
+}
+
+static scan_fault take_length(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    if (h->seen & SEEN_LENGTH)
+        return blame(h, FAULT_LENGTH_REPEATED, from);
+    if (h->seen & SEEN_CODING)
+        return blame(h, FAULT_LENGTH_AND_CODING, from);
+    h->seen |= SEEN_LENGTH;
+    uint64_t length = 0;
+    size_t p = from;
+    for (; p < to && is_digit(buf[p]); p++) {
+        const unsigned digit = buf[p] - '0';
+        if (length > (LENGTH_MAX - digit) / 10)
+            return blame(h, FAULT_LENGTH, p);
+        length = length * 10 + digit;
+    }
+    if (p < to || p == from)
+        return blame(h, FAULT_LENGTH, p);
+    h->has_length = 1;
+    h->content_length = length;
+    return SCAN_OK;
+}
+
+/* RFC 9112 6.1. Empty list elements, which a recipient may have to pass over elsewhere, are refused here:
+ * two parsers that disagree on the coding disagree on where the request ends. */
+static scan_fault take_coding(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    if (h->minor == 0)
+        return blame(h, FAULT_CODING_IN_10, from);
+    if (h->seen & SEEN_LENGTH)
+        return blame(h, FAULT_LENGTH_AND_CODING, from);
+    h->seen |= SEEN_CODING;
+    size_t first, last;
+    while (next_element(buf, &from, to, &first, &last)) {
+        size_t p = first;
+        while (p < last && is(buf[p], TOKEN))
+            p++;
+        if (p == first || h->chunked)
+            return blame(h, FAULT_CODING, first);
+        if (IS_WORD(buf, first, p, "chunked")) {
+            if (p != last) /* chunked has no parameters */
+                return blame(h, FAULT_CODING, p);
+            h->chunked = 1;
+            continue;
+        }
+        while (p < last && is_blank(buf[p]))
+            p++;
+        return blame(h, p == last || buf[p] == ';' ? FAULT_CODING_UNKNOWN : FAULT_CODING, first);
+    }
+    return SCAN_OK;
+}
+
+static void take_connection(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    size_t first, last;
+    while (next_element(buf, &from, to, &first, &last)) {
+        if (IS_WORD(buf, first, last, "close"))
+            h->seen |= SEEN_CLOSE;
+        else if (IS_WORD(buf, first, last, "keep-alive"))
+            h->seen |= SEEN_KEEP_ALIVE;
+        else if (IS_WORD(buf, first, last, "upgrade"))
+            h->upgrade = h->minor; /* Upgrade in HTTP/1.0 is to be ignored, RFC 9110 7.8 */
+    }
+}
+
+static scan_fault take_expect(scan_head *h, const uint8_t *buf, size_t from, size_t to) {
+    if (h->minor == 0) /* RFC 9110 10.1.1 */
+        return SCAN_OK;
+    size_t first, last;
+    while (next_element(buf, &from, to, &first, &last)) {
+        if (IS_WORD(buf, first, last, "100-continue"))
+            h->expect_continue = 1;
+        else if (first != last)
+            return blame(h, FAULT_EXPECTATION, first);
+    }
+    return SCAN_OK;
+}
+
+static inline scan_kind kind_of(const uint8_t *buf, size_t from, size_t to) {
+    switch (to - from) {
+    case 4:
+        return IS_WORD(buf, from, to, "host") ? FIELD_HOST : FIELD_OTHER;
+    case 6:
+        return IS_WORD(buf, from, to, "expect") ? FIELD_EXPECT : FIELD_OTHER;
+    case 7:
+        return IS_WORD(buf, from, to, "upgrade") ? FIELD_UPGRADE : FIELD_OTHER;
+    case 10:
+        return IS_WORD(buf, from, to, "connection") ? FIELD_CONNECTION : FIELD_OTHER;
+    case 12:
+        return IS_WORD(buf, from, to, "content-type") ? FIELD_CONTENT_TYPE : FIELD_OTHER;
+    case 14:
+        return IS_WORD(buf, from, to, "content-length") ? FIELD_CONTENT_LENGTH : FIELD_OTHER;
+    case 17:
+        return IS_WORD(buf, from, to, "transfer-encoding") ? FIELD_TRANSFER_ENCODING : FIELD_OTHER;
+    default:
+        return FIELD_OTHER;
+    }
+}
+
+/* field-name ":" OWS field-value OWS (RFC 9112 5), with no control byte in it: the caller has looked. */
+static scan_fault parse_field(scan_head *h, const uint8_t *buf, size_t from, size_t end,
+                              uint32_t count_limit) {
+    if (is_blank(buf[from]))
+        return blame(h, FAULT_FOLDING, from);
+    if (h->field_count >= count_limit || h->field_count >= SCAN_FIELDS_MAX)
+        return blame(h, FAULT_TOO_MANY_FIELDS, from);
+    size_t colon = from;
+    uint8_t underscore = 0;
+    while (colon < end && is(buf[colon], TOKEN))
+        underscore |= buf[colon++] == '_';
+    if (colon == from || colon == end || buf[colon] != ':')
+        return blame(h, FAULT_FIELD_NAME, colon);
+    if (colon - from > UINT16_MAX)
+        return blame(h, FAULT_FIELD_TOO_LARGE, from + UINT16_MAX);
+    size_t value = colon + 1;
+    while (value < end && is_blank(buf[value]))
+        value++;
+    while (end > value && is_blank(buf[end - 1]))
+        end--;
+    const scan_kind kind = kind_of(buf, from, colon);
+    h->fields[h->field_count++] = (scan_field){
+        .name = (uint32_t)from,
+        .value = (uint32_t)value,
+        .value_len = (uint32_t)(end - value),
+        .name_len = (uint16_t)(colon - from),
+        .kind = (uint8_t)kind,
+        .underscore = underscore,
+    };
+    switch (kind) {
+    case FIELD_HOST:
+        return take_host(h, buf, value, end);
+    case FIELD_CONTENT_LENGTH:
+        return take_length(h, buf, value, end);
+    case FIELD_CONTENT_TYPE:
+        if (h->seen & SEEN_TYPE)
+            return blame(h, FAULT_TYPE_REPEATED, from);
+        h->seen |= SEEN_TYPE;
+        return SCAN_OK;
+    case FIELD_TRANSFER_ENCODING:
+        return take_coding(h, buf, value, end);
+    case FIELD_CONNECTION:
+        take_connection(h, buf, value, end);
+        return SCAN_OK;
+    case FIELD_EXPECT:
+        return take_expect(h, buf, value, end);
+    case FIELD_UPGRADE:
+    case FIELD_OTHER:
+        break;
+    }
+    return SCAN_OK;
+}
+
+/* The blank line: what only a whole head can tell. */
+static scan_fault finish_head(scan_head *h, size_t blank) {
+    if (h->minor && !(h->seen & SEEN_HOST))
+        return blame(h, FAULT_HOST_MISSING, blank);
+    h->keep_alive = !(h->seen & SEEN_CLOSE) && (h->minor || (h->seen & SEEN_KEEP_ALIVE));
+    h->head_len = (uint32_t)(blank + 2);
+    h->state = AT_END;
+    return SCAN_OK;
+}
+
+/* Say what is wrong with the control byte at p, in the line that began at h->line. */
+static scan_fault blame_control(scan_head *h, const uint8_t *buf, size_t p) {
+    if (buf[p] == '\n')
+        return blame(h, FAULT_BARE_LF, p);
+    if (buf[p] == '\r')
+        return blame(h, FAULT_BARE_CR, p);
+    const uint8_t *line = buf + h->line;
+    const size_t size = p - h->line;
+    if (h->state == AT_FIELDS)
+        return blame(h, size && memchr(line, ':', size) ? FAULT_FIELD_VALUE : FAULT_FIELD_NAME, p);
+    unsigned spaces = 0;
+    for (size_t i = 0; i < size; i++)
+        spaces += line[i] == ' ';
+    return blame(h, spaces == 0 ? FAULT_METHOD : spaces == 1 ? FAULT_TARGET : FAULT_VERSION, p);
+}
+
+scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits) {
+    if (h->fault)
+        return SCAN_FAULTY;
+    if (h->state == AT_END)
+        return SCAN_DONE;
+    const size_t end = len < limits->head_size ? len : limits->head_size;
+    size_t p = h->pos;
+    for (;;) {
+        p = find(buf, p, end, AT_CONTROL);
+        const uint32_t limit = h->state == AT_REQUEST_LINE ? limits->line_size : limits->field_size;
+        if (p - h->line > limit) {
+            blame(h, h->state == AT_REQUEST_LINE ? FAULT_TARGET_TOO_LONG : FAULT_FIELD_TOO_LARGE,
+                  (size_t)h->line + limit);
+            return SCAN_FAULTY;
+        }
+        if (p == end || (buf[p] == '\r' && p + 1 == end))
+            break;
+        if (buf[p] != '\r' || buf[p + 1] != '\n') {
+            blame_control(h, buf, p);
+            return SCAN_FAULTY;
+        }
+        if (h->state == AT_REQUEST_LINE) {
+            if (p != h->line) {
+                if (parse_request_line(h, buf, h->line, p))
+                    return SCAN_FAULTY;
+                h->state = AT_FIELDS;
+            }
+        } else if (p != h->line) {
+            if (parse_field(h, buf, h->line, p, limits->field_count))
+                return SCAN_FAULTY;
+        } else {
+            h->pos = (uint32_t)(p + 2);
+            return finish_head(h, p) ? SCAN_FAULTY : SCAN_DONE;
+        }
+        p += 2;
+        h->line = (uint32_t)p;
+    }
+    h->pos = (uint32_t)p;
+    if (len < limits->head_size)
+        return SCAN_MORE;
+    blame(h, FAULT_HEAD_TOO_LARGE, limits->head_size);
+    return SCAN_FAULTY;
+}
+
+/* ---- chunks ---- */
+
+typedef enum {
+    IN_SIZE = 0,
+    IN_EXT_BLANK, /* BWS that must lead to ';' */
+    IN_EXT_BEGIN, /* behind ';', BWS */
+    IN_EXT_NAME,
+    IN_EXT_NAME_BLANK,  /* behind a name: BWS, then '=' or ';' */
+    IN_EXT_VALUE_BEGIN, /* behind '=', BWS */
+    IN_EXT_TOKEN,
+    IN_EXT_QUOTED,
+    IN_EXT_ESCAPE,
+    IN_EXT_QUOTED_END,
+    IN_SIZE_LF,
+    IN_DATA,
+    IN_DATA_CR,
+    IN_DATA_LF,
+    IN_TRAILER_BEGIN,
+    IN_TRAILER_NAME,
+    IN_TRAILER_VALUE,
+    IN_TRAILER_LF,
+    IN_LAST_LF,
+    IN_NOTHING
+} chunk_state;
+
+/* RFC 9110 6.5.1: fields that frame, route, authenticate, modify the request or describe the content,
+ * and those of one connection. Whoever merges trailers into a head would be fooled by them. */
+static const char *const FORBIDDEN_TRAILERS[] = {
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "www-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+};
+
+void scan_chunks_begin(scan_chunks *c) {
+    memset(c, 0, sizeof *c);
+}
+
+static bool is_forbidden_trailer(const scan_chunks *c) {
+    if (c->name_len > sizeof c->name)
+        return false;
+    for (size_t i = 0; i < sizeof FORBIDDEN_TRAILERS / sizeof *FORBIDDEN_TRAILERS; i++)
+        if (strlen(FORBIDDEN_TRAILERS[i]) == c->name_len &&
+            memcmp(FORBIDDEN_TRAILERS[i], c->name, c->name_len) == 0)
+            return true;
+    return false;
+}
+
+/* chunk-size, RFC 9112 7.1: hex digits alone; no sign, no 0x, no underscore, no blank in front. */
+static scan_fault take_size(scan_chunks *c, uint8_t byte) {
+    if (is(byte, HEX)) {
+        if (c->digits == CHUNK_DIGITS_MAX || c->left > LENGTH_MAX >> 4)
+            return FAULT_CHUNK_SIZE;
+        c->digits++;
+        c->left = c->left << 4 | (unsigned)(is_digit(byte) ? byte - '0' : (byte | 0x20) - 'a' + 10);
+        return SCAN_OK;
+    }
+    if (c->digits == 0)
+        return byte == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE;
+    switch (byte) {
+    case '\r':
+        c->state = IN_SIZE_LF;
+        return SCAN_OK;
+    case ';':
+        c->state = IN_EXT_BEGIN;
+        return SCAN_OK;
+    case ' ':
+    case '\t':
+        c->state = IN_EXT_BLANK;
+        return SCAN_OK;
+    case '\n':
+        return FAULT_BARE_LF;
+    default:
+        return FAULT_CHUNK_SIZE;
+    }
+}
+
+/* chunk-ext, RFC 9112 7.1.1. Names and values are checked and forgotten. */
+static scan_fault take_extension(scan_chunks *c, uint8_t byte) {
+    if (byte == '\n')
+        return FAULT_BARE_LF;
+    switch ((chunk_state)c->state) {
+    case IN_EXT_BLANK:
+        if (byte == ';')
+            c->state = IN_EXT_BEGIN;
+        else if (!is_blank(byte))
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_BEGIN:
+        if (is(byte, TOKEN))
+            c->state = IN_EXT_NAME;
+        else if (!is_blank(byte))
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_NAME:
+        if (is(byte, TOKEN))
+            return SCAN_OK;
+        if (byte == '=')
+            c->state = IN_EXT_VALUE_BEGIN;
+        else if (byte == ';')
+            c->state = IN_EXT_BEGIN;
+        else if (byte == '\r')
+            c->state = IN_SIZE_LF;
+        else if (is_blank(byte))
+            c->state = IN_EXT_NAME_BLANK;
+        else
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_NAME_BLANK:
+        if (byte == '=')
+            c->state = IN_EXT_VALUE_BEGIN;
+        else if (byte == ';')
+            c->state = IN_EXT_BEGIN;
+        else if (!is_blank(byte))
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_VALUE_BEGIN:
+        if (byte == '"')
+            c->state = IN_EXT_QUOTED;
+        else if (is(byte, TOKEN))
+            c->state = IN_EXT_TOKEN;
+        else if (!is_blank(byte))
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_TOKEN:
+        if (is(byte, TOKEN))
+            return SCAN_OK;
+        break;
+    case IN_EXT_QUOTED:
+        if (byte == '"')
+            c->state = IN_EXT_QUOTED_END;
+        else if (byte == '\\')
+            c->state = IN_EXT_ESCAPE;
+        else if (!is(byte, QUOTED))
+            return FAULT_CHUNK_EXTENSION;
+        return SCAN_OK;
+    case IN_EXT_ESCAPE:
+        if (!is(byte, QUOTED) && byte != '"' && byte != '\\')
+            return FAULT_CHUNK_EXTENSION;
+        c->state = IN_EXT_QUOTED;
+        return SCAN_OK;
+    default:
+        break;
+    }
+    /* behind a value */
+    if (byte == ';')
+        c->state = IN_EXT_BEGIN;
+    else if (byte == '\r')
+        c->state = IN_SIZE_LF;
+    else if (is_blank(byte))
+        c->state = IN_EXT_BLANK;
+    else
+        return FAULT_CHUNK_EXTENSION;
+    return SCAN_OK;
+}
+
+static scan_fault end_size_line(scan_chunks *c, uint8_t byte) {
+    if (byte != '\n')
+        return FAULT_BARE_CR;
+    c->chunks++;
+    /* A byte of data in a chunk of its own is a poor client; a page of extension for it is an attack. */
+    if (c->overhead > CHUNK_FRAMING_FREE + CHUNK_FRAMING_EACH * c->chunks + c->total)
+        return FAULT_CHUNK_OVERHEAD;
+    c->state = c->left ? IN_DATA : IN_TRAILER_BEGIN;
+    c->line_len = 0;
+    c->digits = 0;
+    return SCAN_OK;
+}
+
+static scan_fault take_trailer(scan_chunks *c, uint8_t byte, uint32_t trailer_size) {
+    if (c->state == IN_TRAILER_BEGIN && byte == '\r') {
+        c->state = IN_LAST_LF;
+        return SCAN_OK;
+    }
+    if (c->trailers++ == trailer_size)
+        return FAULT_TRAILER_TOO_LARGE;
+    switch ((chunk_state)c->state) {
+    case IN_TRAILER_BEGIN:
+        c->name_len = 0;
+        c->state = IN_TRAILER_NAME;
+        /* fall through */
+    case IN_TRAILER_NAME:
+        if (is(byte, TOKEN)) {
+            if (c->name_len < sizeof c->name)
+                c->name[c->name_len] = (char)(byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte);
+            if (c->name_len <= sizeof c->name)
+                c->name_len++;
+            return SCAN_OK;
+        }
+        if (byte == ':' && c->name_len) {
+            c->state = IN_TRAILER_VALUE;
+            return is_forbidden_trailer(c) ? FAULT_TRAILER_FORBIDDEN : SCAN_OK;
+        }
+        return byte == '\n' ? FAULT_BARE_LF : FAULT_TRAILER;
+    case IN_TRAILER_VALUE:
+        if (byte == '\r')
+            c->state = IN_TRAILER_LF;
+        else if (stops(byte, AT_CONTROL))
+            return byte == '\n' ? FAULT_BARE_LF : FAULT_TRAILER;
+        return SCAN_OK;
+    default: /* IN_TRAILER_LF */
+        c->state = IN_TRAILER_BEGIN;
+        return byte == '\n' ? SCAN_OK : FAULT_BARE_CR;
+    }
+}
+
+static scan_fault take_framing(scan_chunks *c, uint8_t byte, uint32_t trailer_size) {
+    switch ((chunk_state)c->state) {
+    case IN_SIZE:
+        c->line_len++;
+        return take_size(c, byte);
+    case IN_SIZE_LF:
+        return end_size_line(c, byte);
+    case IN_DATA_CR:
+        c->state = IN_DATA_LF;
+        return byte == '\r' ? SCAN_OK : FAULT_CHUNK_END;
+    case IN_DATA_LF:
+        c->state = IN_SIZE;
+        return byte == '\n' ? SCAN_OK : FAULT_CHUNK_END;
+    case IN_TRAILER_BEGIN:
+    case IN_TRAILER_NAME:
+    case IN_TRAILER_VALUE:
+    case IN_TRAILER_LF:
+        return take_trailer(c, byte, trailer_size);
+    case IN_LAST_LF:
+        c->state = IN_NOTHING;
+        return byte == '\n' ? SCAN_OK : FAULT_BARE_CR;
+    default:
+        if (++c->line_len > CHUNK_LINE_MAX)
+            return FAULT_CHUNK_EXTENSION;
+        return take_extension(c, byte);
+    }
+}
+
+scan_status scan_chunks_run(scan_chunks *c, const uint8_t *buf, size_t len, uint32_t trailer_size,
+                            size_t *used, size_t *data, size_t *data_len) {
+    size_t p = 0;
+    *data = *data_len = 0;
+    for (; c->fault == SCAN_OK && c->state != IN_NOTHING && p < len; p++) {
+        if (c->state == IN_DATA) {
+            const size_t size = c->left < len - p ? (size_t)c->left : len - p;
+            c->left -= size;
+            c->total += size;
+            if (c->left == 0)
+                c->state = IN_DATA_CR;
+            *data = p;
+            *data_len = size;
+            *used = p + size;
+            return SCAN_DATA;
+        }
+        c->overhead++;
+        c->fault = take_framing(c, buf[p], trailer_size);
+        if (c->fault)
+            break;
+    }
+    *used = p;
+    return c->fault ? SCAN_FAULTY : c->state == IN_NOTHING ? SCAN_DONE : SCAN_MORE;
+}
