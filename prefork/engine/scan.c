@@ -9,16 +9,10 @@
  *   0x20 maps only letters, control bytes and bytes that are no part of any word here.
  */
 #include "scan.h"
+#include "scan_bytes.h"
 
 #include <stdbool.h>
 #include <string.h>
-
-#if defined(__SSE2__) && !defined(SCAN_PORTABLE)
-#include <emmintrin.h>
-#define SCAN_SSE2 1
-#elif defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define SCAN_WORDS 1
-#endif
 
 #define METHOD_MAX         32    /* the longest registered method has 17 bytes (UPDATEREDIRECTREF) */
 #define PORT_MAX           65535 /* RFC 3986 sets no bound; TCP does */
@@ -27,127 +21,6 @@
 #define CHUNK_DIGITS_MAX   16    /* leading zeros included */
 #define CHUNK_FRAMING_FREE 16384 /* framing bytes any body may have */
 #define CHUNK_FRAMING_EACH 16    /* and for each chunk: size digits and two CRLF */
-
-/* ---- bytes ---- */
-
-enum {
-    TOKEN = 1,   /* tchar, RFC 9110 5.6.2 */
-    HEX = 2,     /* HEXDIG in either case */
-    REGNAME = 4, /* unreserved / sub-delims, RFC 3986 3.2.2; '%' is looked at apart */
-    QUOTED = 8,  /* qdtext, RFC 9110 5.6.4 */
-    TARGET = 16  /* visible ASCII without '#': see scan.h */
-};
-
-/* clang-format off */
-static const uint8_t CLASSES[256] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    8, 29, 16, 9, 29, 25, 29, 29, 28, 28, 29, 29, 28, 29, 29, 24,
-    31, 31, 31, 31, 31, 31, 31, 31, 31, 31, 24, 28, 24, 28, 24, 24,
-    24, 31, 31, 31, 31, 31, 31, 29, 29, 29, 29, 29, 29, 29, 29, 29,
-    29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 24, 16, 24, 25, 29,
-    25, 31, 31, 31, 31, 31, 31, 29, 29, 29, 29, 29, 29, 29, 29, 29,
-    29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 29, 24, 25, 24, 29, 0,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-    8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
-};
-/* clang-format on */
-
-static inline bool is(uint8_t byte, unsigned classes) {
-    return (CLASSES[byte] & classes) != 0;
-}
-
-static inline bool is_digit(uint8_t byte) {
-    return (uint8_t)(byte - '0') <= 9;
-}
-
-static inline bool is_blank(uint8_t byte) {
-    return byte == ' ' || byte == '\t';
-}
-
-/* Whether buf[from..to) is the word, given in lower case, in any case. */
-static inline bool is_word(const uint8_t *buf, size_t from, size_t to, const char *word, size_t size) {
-    if (to - from != size)
-        return false;
-    for (size_t i = 0; i < size; i++)
-        if ((buf[from + i] | 0x20) != (uint8_t)word[i])
-            return false;
-    return true;
-}
-#define IS_WORD(buf, from, to, word) is_word(buf, from, to, word, sizeof(word) - 1)
-
-/* ---- finding the end of a line, and of a target, many bytes at once ---- */
-
-typedef enum {
-    AT_CONTROL, /* a control byte other than HTAB, or DEL: the end of any line */
-    AT_NO_TARGET
-} stop;
-
-static inline bool stops(uint8_t byte, stop at) {
-    return at == AT_CONTROL ? (byte < 0x20 && byte != '\t') || byte == 0x7f : !is(byte, TARGET);
-}
-
-#if SCAN_SSE2
-static inline unsigned stops_in_16(const uint8_t *p, stop at) {
-    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-    const __m128i del = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f));
-    __m128i found;
-    if (at == AT_CONTROL) {
-        const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-        found = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), low);
-    } else {
-        const __m128i low = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21)); /* signed: 0x80..0xff are low too */
-        found = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('#')), low);
-    }
-    return (unsigned)_mm_movemask_epi8(_mm_or_si128(found, del));
-}
-#elif SCAN_WORDS
-#define EACH(byte) ((uint64_t)(byte) * 0x0101010101010101u)
-/* Bit 7 of every byte that is below the bound (at most 0x80), or equal; exact, as no sum carries into the next byte. */
-static inline uint64_t below(uint64_t word, uint8_t bound) {
-    return ~(((word & EACH(0x7f)) + EACH(0x80 - bound)) | word) & EACH(0x80);
-}
-static inline uint64_t equal(uint64_t word, uint8_t byte) {
-    return below(word ^ EACH(byte), 1);
-}
-static inline uint64_t stops_in_8(const uint8_t *p, stop at) {
-    uint64_t word;
-    memcpy(&word, p, 8);
-    if (at == AT_CONTROL)
-        return (below(word, 0x20) & ~equal(word, '\t')) | equal(word, 0x7f);
-    return below(word, 0x21) | (word & EACH(0x80)) | equal(word, 0x7f) | equal(word, '#');
-}
-#endif
-
-/* The first place in buf[p..end) that stops, or end. */
-static inline size_t find(const uint8_t *buf, size_t p, size_t end, stop at) {
-#if SCAN_SSE2
-    for (; end - p >= 16; p += 16) {
-        const unsigned found = stops_in_16(buf + p, at);
-        if (found)
-            return p + (size_t)__builtin_ctz(found);
-    }
-    if (p < end && end >= 16) { /* the sixteen bytes that end at the end, less those already seen */
-        const unsigned found = stops_in_16(buf + end - 16, at) >> (16 - (end - p));
-        return found ? p + (size_t)__builtin_ctz(found) : end;
-    }
-#elif SCAN_WORDS
-    for (; end - p >= 8; p += 8) {
-        const uint64_t found = stops_in_8(buf + p, at);
-        if (found)
-            return p + (size_t)__builtin_ctzll(found) / 8;
-    }
-#endif
-    while (p < end && !stops(buf[p], at))
-        p++;
-    return p;
-}
 
 /* ---- lists and hosts ---- */
 
@@ -271,7 +144,8 @@ enum {
 };
 
 void scan_head_begin(scan_head *h) {
-    memset(h, 0, offsetof(scan_head, fields));
+    static const uint8_t ZERO[offsetof(scan_head, fields)];
+    memcpy(h, ZERO, sizeof ZERO);
 }
 
 static scan_fault blame(scan_head *h, scan_fault fault, size_t at) {
@@ -480,7 +354,7 @@ static scan_fault parse_field(scan_head *h, const uint8_t *buf, size_t from, siz
         return blame(h, FAULT_FOLDING, from);
     if (h->field_count >= count_limit || h->field_count >= SCAN_FIELDS_MAX)
         return blame(h, FAULT_TOO_MANY_FIELDS, from);
-    size_t colon = from;
+    size_t colon = find(buf, from, end, AT_NO_WORD);
     uint8_t underscore = 0;
     while (colon < end && is(buf[colon], TOKEN))
         underscore |= buf[colon++] == '_';
@@ -600,11 +474,11 @@ scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const sc
 
 typedef enum {
     IN_SIZE = 0,
-    IN_EXT_BLANK, /* BWS that must lead to ';' */
-    IN_EXT_BEGIN, /* behind ';', BWS */
+    IN_EXT_BLANK, /* blanks that must lead to ';' */
+    IN_EXT_BEGIN, /* behind ';' */
     IN_EXT_NAME,
-    IN_EXT_NAME_BLANK,  /* behind a name: BWS, then '=' or ';' */
-    IN_EXT_VALUE_BEGIN, /* behind '=', BWS */
+    IN_EXT_NAME_END, /* blanks behind a name, that must lead to '=' or ';' */
+    IN_EXT_VALUE,    /* behind '=' */
     IN_EXT_TOKEN,
     IN_EXT_QUOTED,
     IN_EXT_ESCAPE,
@@ -623,41 +497,17 @@ typedef enum {
 
 /* RFC 9110 6.5.1: fields that frame, route, authenticate, modify the request or describe the content,
  * and those of one connection. Whoever merges trailers into a head would be fooled by them. */
+/* clang-format off */
 static const char *const FORBIDDEN_TRAILERS[] = {
-    "authorization",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "cookie",
-    "expect",
-    "forwarded",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "keep-alive",
-    "max-forwards",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "www-authenticate",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
+    "authorization", "cache-control", "connection", "content-encoding", "content-length",
+    "content-range", "content-type", "cookie", "expect", "forwarded",
+    "host", "if-match", "if-modified-since", "if-none-match", "if-range",
+    "if-unmodified-since", "keep-alive", "max-forwards", "pragma", "proxy-authenticate",
+    "proxy-authorization", "proxy-connection", "range", "set-cookie", "te",
+    "trailer", "transfer-encoding", "upgrade", "via", "www-authenticate",
+    "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
 };
+/* clang-format on */
 
 void scan_chunks_begin(scan_chunks *c) {
     memset(c, 0, sizeof *c);
@@ -702,82 +552,56 @@ static scan_fault take_size(scan_chunks *c, uint8_t byte) {
     }
 }
 
-/* chunk-ext, RFC 9112 7.1.1. Names and values are checked and forgotten. */
+/* chunk-ext, RFC 9112 7.1.1: a state for each kind of byte that may follow; 0 is a fault. */
+enum { ON_TOKEN, ON_BLANK, ON_SEMICOLON, ON_EQUALS, ON_CR, ON_QUOTE, ON_BACKSLASH, ON_OTHER, ON_KINDS };
+/* clang-format off */
+static const uint8_t EXTENSION[][ON_KINDS] = {
+    /*                 token          blank               ;             =                   CR          "              \\             other */
+    [IN_EXT_BLANK] = { 0,             IN_EXT_BLANK,       IN_EXT_BEGIN, 0,                  0,          0,             0,             0 },
+    [IN_EXT_BEGIN] = { IN_EXT_NAME,   IN_EXT_BEGIN,       0,            0,                  0,          0,             0,             0 },
+    [IN_EXT_NAME] =  { IN_EXT_NAME,   IN_EXT_NAME_END,    IN_EXT_BEGIN, IN_EXT_VALUE,       IN_SIZE_LF, 0,             0,             0 },
+    [IN_EXT_NAME_END] = { 0,          IN_EXT_NAME_END,    IN_EXT_BEGIN, IN_EXT_VALUE,       0,          0,             0,             0 },
+    [IN_EXT_VALUE] = { IN_EXT_TOKEN,  IN_EXT_VALUE,       0,            0,                  0,          IN_EXT_QUOTED, 0,             0 },
+    [IN_EXT_TOKEN] = { IN_EXT_TOKEN,  IN_EXT_BLANK,       IN_EXT_BEGIN, 0,                  IN_SIZE_LF, 0,             0,             0 },
+    [IN_EXT_QUOTED] = { IN_EXT_QUOTED, IN_EXT_QUOTED,     IN_EXT_QUOTED, IN_EXT_QUOTED,     0,          IN_EXT_QUOTED_END, IN_EXT_ESCAPE, IN_EXT_QUOTED },
+    [IN_EXT_ESCAPE] = { IN_EXT_QUOTED, IN_EXT_QUOTED,     IN_EXT_QUOTED, IN_EXT_QUOTED,     0,          IN_EXT_QUOTED, IN_EXT_QUOTED, IN_EXT_QUOTED },
+    [IN_EXT_QUOTED_END] = { 0,        IN_EXT_BLANK,       IN_EXT_BEGIN, 0,                  IN_SIZE_LF, 0,             0,             0 },
+};
+/* clang-format on */
+
 static scan_fault take_extension(scan_chunks *c, uint8_t byte) {
-    if (byte == '\n')
+    unsigned kind;
+    switch (byte) {
+    case ' ':
+    case '\t':
+        kind = ON_BLANK;
+        break;
+    case ';':
+        kind = ON_SEMICOLON;
+        break;
+    case '=':
+        kind = ON_EQUALS;
+        break;
+    case '\r':
+        kind = ON_CR;
+        break;
+    case '"':
+        kind = ON_QUOTE;
+        break;
+    case '\\':
+        kind = ON_BACKSLASH;
+        break;
+    case '\n':
         return FAULT_BARE_LF;
-    switch ((chunk_state)c->state) {
-    case IN_EXT_BLANK:
-        if (byte == ';')
-            c->state = IN_EXT_BEGIN;
-        else if (!is_blank(byte))
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_BEGIN:
-        if (is(byte, TOKEN))
-            c->state = IN_EXT_NAME;
-        else if (!is_blank(byte))
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_NAME:
-        if (is(byte, TOKEN))
-            return SCAN_OK;
-        if (byte == '=')
-            c->state = IN_EXT_VALUE_BEGIN;
-        else if (byte == ';')
-            c->state = IN_EXT_BEGIN;
-        else if (byte == '\r')
-            c->state = IN_SIZE_LF;
-        else if (is_blank(byte))
-            c->state = IN_EXT_NAME_BLANK;
-        else
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_NAME_BLANK:
-        if (byte == '=')
-            c->state = IN_EXT_VALUE_BEGIN;
-        else if (byte == ';')
-            c->state = IN_EXT_BEGIN;
-        else if (!is_blank(byte))
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_VALUE_BEGIN:
-        if (byte == '"')
-            c->state = IN_EXT_QUOTED;
-        else if (is(byte, TOKEN))
-            c->state = IN_EXT_TOKEN;
-        else if (!is_blank(byte))
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_TOKEN:
-        if (is(byte, TOKEN))
-            return SCAN_OK;
-        break;
-    case IN_EXT_QUOTED:
-        if (byte == '"')
-            c->state = IN_EXT_QUOTED_END;
-        else if (byte == '\\')
-            c->state = IN_EXT_ESCAPE;
-        else if (!is(byte, QUOTED))
-            return FAULT_CHUNK_EXTENSION;
-        return SCAN_OK;
-    case IN_EXT_ESCAPE:
-        if (!is(byte, QUOTED) && byte != '"' && byte != '\\')
-            return FAULT_CHUNK_EXTENSION;
-        c->state = IN_EXT_QUOTED;
-        return SCAN_OK;
     default:
-        break;
+        if (!is(byte, TOKEN | QUOTED))
+            return FAULT_CHUNK_EXTENSION;
+        kind = is(byte, TOKEN) ? ON_TOKEN : ON_OTHER;
     }
-    /* behind a value */
-    if (byte == ';')
-        c->state = IN_EXT_BEGIN;
-    else if (byte == '\r')
-        c->state = IN_SIZE_LF;
-    else if (is_blank(byte))
-        c->state = IN_EXT_BLANK;
-    else
+    const uint8_t next = EXTENSION[c->state][kind];
+    if (!next)
         return FAULT_CHUNK_EXTENSION;
+    c->state = next;
     return SCAN_OK;
 }
 
