@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent / "support"))
+for folder in ("support", "apps"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 from launcher import APPS, PEER, Events, Server, listen
 
@@ -134,29 +135,61 @@ def server(tmp_path: Path) -> Iterator[StartServer]:
                 each.stop()
 
 
-@pytest.fixture(scope="session")
-def cases_server(
-    worker_class: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Server, Events]]:
-    """One worker with apps/wsgi_cases, shared by all tests of one class."""
-    folder = tmp_path_factory.mktemp(f"cases-{worker_class}")
+class Cases:
+    """A server of apps/wsgi_cases and what its applications say."""
+
+    def __init__(self, server: Server, events: Events) -> None:
+        self.server = server
+        self.events = events
+        self._tokens = 0
+
+    def token(self) -> str:
+        """A name that no other request of this server has, by which a test finds its own traces."""
+        self._tokens += 1
+        return f"t{self._tokens}"
+
+    def closes(self, token: str) -> int:
+        """How often close() was called for that token so far."""
+        return int(self.server.get(f"/closes-of/{token}").text)
+
+    def closed_once(self, token: str) -> None:
+        """Wait for close(), then make sure that it was called no second time (PEP 3333: exactly once)."""
+        self.events.expect(f"closed {token}")
+        assert self.closes(token) == 1
+        assert self.events.waiting() == []
+
+
+def run_cases(worker_class: str, folder: Path) -> Iterator[Cases]:
     heard = Events(folder / "events")
     with ExitStack() as stack:
         stack.callback(heard.close)
         running = start_server(
             stack, "wsgi_cases:application", worker_class=worker_class, env=heard.env, cwd=folder
         )
-        yield running, heard
+        yield Cases(running, heard)
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def cases_server(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
+    """One worker with apps/wsgi_cases, shared by the tests of one class."""
+    yield from run_cases(worker_class, tmp_path_factory.mktemp(f"cases-{worker_class}"))
+
+
+@pytest.fixture(scope="session")
+def faulty_server(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
+    """Another one, for applications and clients that misbehave."""
+    for running in run_cases(worker_class, tmp_path_factory.mktemp(f"faulty-{worker_class}")):
+        running.server.forgive("")
+        yield running
+
+
 @pytest.fixture
-def cases(cases_server: tuple[Server, Events]) -> Iterator[Server]:
-    """The shared server of WSGI cases. A test that provokes trouble calls `cases.pardon()` when it has seen it."""
-    running, heard = cases_server
-    heard.waiting()
-    running.pardon()
-    yield running
+def cases(cases_server: Cases) -> Iterator[Cases]:
+    """Applications that do nothing wrong: the log has to stay free of trouble."""
+    cases_server.events.waiting()
+    yield cases_server
+    running = cases_server.server
     assert running.process.poll() is None, "the server died:\n" + "\n".join(running.stderr.lines[-60:])
     lines = running.trouble()
     running.pardon()
@@ -164,9 +197,13 @@ def cases(cases_server: tuple[Server, Events]) -> Iterator[Server]:
 
 
 @pytest.fixture
-def case_events(cases_server: tuple[Server, Events]) -> Events:
-    """What the applications of `cases` say."""
-    return cases_server[1]
+def faulty(faulty_server: Cases) -> Iterator[Cases]:
+    """Applications that break the rules: the log may say so, the server has to live on."""
+    faulty_server.events.waiting()
+    yield faulty_server
+    running = faulty_server.server
+    assert running.process.poll() is None, "the server died:\n" + "\n".join(running.stderr.lines[-60:])
+    assert running.get("/hello").body == b"Hello, World!"
 
 
 __all__ = ["PEER", "WORKER_CLASSES"]

@@ -2,7 +2,7 @@
 
 `application` picks one by the first segment of PATH_INFO; the rest of the path is a token by which the test
 finds its own traces. A case that returns `Watched` counts each close() and says "closed TOKEN" to the test;
-/closes/TOKEN answers with the count, so that "exactly once" can be asked after the fact.
+/closes-of/TOKEN answers with the count, so that "exactly once" can be asked after the fact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
-from events import say
+from testevents import say
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]

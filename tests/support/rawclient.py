@@ -24,7 +24,7 @@ import h11
 DEADLINE = 20.0  # seconds until a silent server fails the test; generous, since the machine is shared
 JUDGED_LIMIT = 4 << 20  # h11 copies its buffers: larger answers are read by one judge only
 
-STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")  # RFC 9112 4
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")  # RFC 9112 4
 FIELD_LINE = re.compile(  # RFC 9110 5.5 and 5.6.2, RFC 9112 5: no space before the colon, no folding
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z"
 )
@@ -62,6 +62,7 @@ class Response:
     status: int
     reason: str
     fields: list[tuple[str, str]]
+    minor: int = 1
     framing: Framing = Framing.NONE
     ending: Ending = Ending.COMPLETE
     body: bytes = b""
@@ -242,7 +243,7 @@ class Connection:
         match = STATUS_LINE.match(line)
         if match is None:
             raise Violation(f"RFC 9112 4: no status line: {line!r}")
-        status = int(match[1])
+        status = int(match[2])
         fields: list[tuple[str, str]] = []
         raw = [line]
         try:
@@ -255,7 +256,7 @@ class Connection:
         except Closed as closed:
             raise Violation(f"the head was cut after {raw!r} ({closed})") from None
         raw += [b"", b""]
-        response = Response(status, match[2].decode("latin-1"), fields, raw=b"\r\n".join(raw))
+        response = Response(status, match[3].decode("latin-1"), fields, int(match[1]), raw=b"\r\n".join(raw))
         self._check_head(response, method)
         return response
 
@@ -275,6 +276,8 @@ class Connection:
             parsedate_to_datetime(when)
         if (response.status < 200 or response.status == 204) and (length is not None or coding is not None):
             raise Violation(f"RFC 9110 8.6, RFC 9112 6.1: a {response.status} with length {length}, coding {coding}")
+        if coding is not None and response.minor == 0:
+            raise Violation("RFC 9112 6.1: Transfer-Encoding in an HTTP/1.0 response")
         if method == "HEAD" or response.status < 200 or response.status in (204, 304):
             response.framing = Framing.NONE
         elif coding is not None:
