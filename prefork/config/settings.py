@@ -243,13 +243,14 @@ class Settings(Record):
 
     # logs
     accesslog: str | None = row(
-        "--access-logfile", "logs", default=None, kind=Path(dash="stdout"), change="reload",
+        "--access-logfile", "logs", default=None, kind=Path("parent", dash="stdout"), change="reload",
         help="a line for each request goes there; -: stdout; none: no access log")
     access_log_format: str = row(
         "--access-logformat", "logs", default=ACCESS_LOG_FORMAT, kind=Text("FORMAT"),
         help="gunicorn's atoms in %(x)s, or json")
     errorlog: str = row(
-        "--error-logfile --log-file", "logs", default="-", kind=Path(dash="stderr"), change="reload",
+        "--error-logfile --log-file", "logs", default="-", kind=Path("parent", dash="stderr"),
+        change="reload",
         help="what the server has to say goes there; -: stderr")
     loglevel: str = row(
         "--log-level", "logs", default="info", kind=_LEVELS, change="reload",
