@@ -1,0 +1,479 @@
+"""The policy of supervision: what happened and the clock go in, what to do and when to wake come out.
+
+Fleet owns the table of workers and the generations. It forks nothing, reads no clock and holds no
+descriptor: every method takes `now` (monotonic seconds) and returns the actions to take, in order.
+
+A generation is "this code, this configuration". A reload builds the next one beside the current one:
+a canary first, then the rest, and only when all of them serve is the old one drained. Whatever goes
+wrong before that ends the new generation and leaves the old one as it was.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+import signal
+from collections.abc import Iterable
+
+from ..net import channel
+from .actions import (
+    Abandoned,
+    Action,
+    Exit,
+    Forget,
+    Fork,
+    Opened,
+    Resized,
+    Say,
+    Send,
+    Settled,
+    Signal,
+)
+from .generation import RETRY_BOOT_LIMIT, RETRY_SERVE_LIMIT, Failure, Generation, Policy, Stage
+from .phases import COMING, SERVES, Event, Phase, Worker, next_phase
+
+QUIT_TIMEOUT = 2.0  # seconds from "leave at once" to KILL
+ABORT_TIMEOUT = 2.0  # seconds from ABRT to KILL: time to write the stacks
+MUTE_TIMEOUT = 1.0  # seconds from EOF on the channel to the reaping; the kernel does both at once
+EARLY_AGE = 1.0  # a worker that serves for less, or for less than it took to boot, has died early
+FILLING_DEATHS = 3  # early deaths in a row that a new generation may have before it is given up
+
+
+class Course(enum.Enum):
+    STARTING = "starting"  # no worker has ever served
+    SERVING = "serving"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Fleet:
+    """The workers of one server. `slots` bounds them: a reload needs two for each worker."""
+
+    def __init__(self, slots: int) -> None:
+        self.course = Course.STARTING
+        self.workers = [Worker(slot) for slot in range(slots)]
+        self.current: Generation | None = None
+        self.next: Generation | None = None
+        self._number = 0
+        self._known: set[int] = set()  # generations not yet forgotten
+        self._quits = 0
+        self._exit_code = 0
+        self._out: list[Action] = []
+
+    # For the loop
+
+    @property
+    def size(self) -> int:
+        """Workers wanted of the generation that serves."""
+        return self.current.size if self.current is not None else 0
+
+    @property
+    def wake(self) -> float:
+        """When to call `tick` at the latest; inf: never."""
+        deadlines = [worker.deadline for worker in self.workers if worker.phase is not Phase.FREE]
+        if self.course in (Course.STARTING, Course.SERVING):
+            wanted = [generation for generation in (self.current, self.next) if generation is not None]
+            deadlines += [generation.retry_deadline for generation in wanted if generation.short]
+        return min(deadlines, default=math.inf)
+
+    def tick(self, now: float) -> list[Action]:
+        """Look what is due."""
+        for worker in self.workers:
+            if worker.deadline <= now:
+                self._late(worker, now)
+        return self._settle(now)
+
+    # Orders
+
+    def start(self, policy: Policy, now: float) -> list[Action]:
+        """Make the first generation, all workers at once: nothing is there that a canary could protect."""
+        self.current = self._generation(policy, Stage.FILLING)
+        return self._settle(now)
+
+    def reload(self, policy: Policy, now: float) -> list[Action]:
+        """Build the next generation. One that is still being built is given up for it."""
+        match self.course:
+            case Course.STARTING:
+                self._over(self.current, now)
+                self.current = self._generation(policy, Stage.FILLING)
+            case Course.SERVING:
+                if self.next is not None:
+                    self._abandon(self.next, "a newer reload takes its place", "", now)
+                self.next = self._generation(policy, Stage.CANARY)
+            case Course.STOPPING:
+                self._say(logging.WARNING, "reload ignored: the server is stopping")
+            case Course.ENDED:
+                pass
+        return self._settle(now)
+
+    def grow(self, now: float) -> list[Action]:
+        """TTIN: one worker more."""
+        return self._change(self.size + 1, now)
+
+    def shrink(self, now: float) -> list[Action]:
+        """TTOU: one worker less, but never the last one."""
+        return self._change(max(1, self.size - 1), now)
+
+    def empty(self, now: float) -> list[Action]:
+        """WINCH: drain every worker and keep the master; a reload or `grow` brings workers back."""
+        return self._change(0, now)
+
+    def stop(self, now: float) -> list[Action]:
+        """TERM: drain, then exit."""
+        if self.course in (Course.STARTING, Course.SERVING):
+            self._close(0, now)
+            for worker in self.workers:
+                self._tell(worker, Event.DRAIN, now)
+        return self._settle(now)
+
+    def quit(self, now: float) -> list[Action]:
+        """INT, QUIT: close everything and exit; asked a second time, kill."""
+        if self.course in (Course.STARTING, Course.SERVING):
+            self._close(0, now)
+        if self.course is Course.STOPPING:
+            self._quits += 1
+            for worker in self.workers:
+                self._tell(worker, Event.QUIT if self._quits == 1 else Event.KILL, now)
+        return self._settle(now)
+
+    # What happened to the worker in a slot
+
+    def forked(self, slot: int, pid: int, now: float) -> list[Action]:
+        worker = self.workers[slot]
+        worker.pid = pid
+        worker.forked_at = now
+        self._tell(worker, Event.FORKED, now)
+        return self._settle(now)
+
+    def unforked(self, slot: int, cause: str, now: float) -> list[Action]:
+        """The fork failed: the machine is out of processes or memory."""
+        worker = self.workers[slot]
+        generation = self._wanted_by(worker)
+        self._tell(worker, Event.UNFORKED, now)
+        self._boot_failed(generation, Failure(f"cannot fork: {cause}"), now)
+        return self._settle(now)
+
+    def ready(self, slot: int, now: float) -> list[Action]:
+        """It accepts connections."""
+        self._tell(self.workers[slot], Event.READY, now)
+        return self._settle(now)
+
+    def failed(self, slot: int, failure: Failure, now: float) -> list[Action]:
+        """It said why it cannot boot."""
+        worker = self.workers[slot]
+        if worker.phase is Phase.BOOTING:
+            self._tell(worker, Event.FAILED, now)
+            self._boot_failed(self._wanted_by(worker), failure, now)
+        return self._settle(now)
+
+    def recycle(self, slot: int, reason: str, now: float) -> list[Action]:
+        """It asks to be replaced; it serves until its successor does."""
+        worker = self.workers[slot]
+        if worker.phase is Phase.SERVING:
+            self._say(logging.INFO, f"worker {worker.pid} is to be replaced: {reason}")
+        self._tell(worker, Event.RECYCLE, now)
+        return self._settle(now)
+
+    def leaving(self, slot: int, now: float) -> list[Action]:
+        """It drains of its own accord."""
+        self._tell(self.workers[slot], Event.LEAVING, now)
+        return self._settle(now)
+
+    def mute(self, slot: int, now: float) -> list[Action]:
+        """Its channel is at EOF: it dies, or has closed all descriptors, as some applications do."""
+        self._tell(self.workers[slot], Event.MUTE, now)
+        return self._settle(now)
+
+    def hung(self, slot: int, reason: str, now: float) -> list[Action]:
+        """A request has overrun its deadline and did not yield."""
+        self._tell(self.workers[slot], Event.HUNG, now, reason)
+        return self._settle(now)
+
+    def died(self, slot: int, clean: bool, text: str, now: float) -> list[Action]:
+        """Its process is reaped. `clean` is exit code 0; `text` says how it ended, for the log."""
+        worker = self.workers[slot]
+        phase, pid, generation = worker.phase, worker.pid, self._wanted_by(worker)
+        served, age, boot_time = (
+            worker.has_served,
+            now - worker.served_at,
+            worker.served_at - worker.forked_at,
+        )
+        self._tell(worker, Event.DIED, now)
+        match phase:
+            case Phase.BOOTING | Phase.MUTED if not served:
+                self._boot_failed(generation, Failure(f"worker {pid} {text} before it was ready"), now)
+            case Phase.SERVING | Phase.RETIRING | Phase.MUTED:
+                self._serving_died(generation, pid, text, age < max(EARLY_AGE, boot_time), now)
+            case Phase.DRAINING if not clean:
+                self._say(logging.ERROR, f"worker {pid} {text} while it drained")
+            case _:
+                self._say(logging.DEBUG, f"worker {pid} {text}")
+        return self._settle(now)
+
+    # Workers: one step of one worker
+
+    def _tell(self, worker: Worker, event: Event, now: float, reason: str = "") -> None:
+        phase = next_phase(worker.phase, event)
+        if phase is worker.phase:
+            return
+        before, worker.phase = worker.phase, phase
+        worker.deadline = math.inf
+        match phase:
+            case Phase.FREE:
+                worker.clear()
+            case Phase.BOOTING:
+                worker.deadline = now + (self._policy_of(worker).boot_timeout or math.inf)
+            case Phase.SERVING:
+                worker.served_at = now
+            case Phase.MUTED:
+                worker.deadline = now + MUTE_TIMEOUT
+            case Phase.DRAINING:
+                worker.deadline = now + self._policy_of(worker).graceful_timeout
+                if event is Event.DRAIN:
+                    self._order(worker, before, channel.DRAIN)
+            case Phase.QUITTING:
+                worker.deadline = now + QUIT_TIMEOUT
+                if event is Event.QUIT or event is Event.DRAIN:
+                    self._order(worker, before, channel.STOP)
+            case Phase.ABORTING:
+                worker.deadline = now + ABORT_TIMEOUT
+                self._out.append(Signal(worker.slot, signal.SIGABRT, reason))
+            case Phase.KILLED:
+                self._out.append(Signal(worker.slot, signal.SIGKILL, reason))
+            case _:
+                pass
+
+    def _order(self, worker: Worker, before: Phase, message: bytes) -> None:
+        # A booting worker is inside the application's import and reads nothing; TERM has its default there.
+        if before is Phase.BOOTING or before is Phase.MUTED:
+            self._out.append(Signal(worker.slot, signal.SIGTERM))
+        else:
+            self._out.append(Send(worker.slot, message))
+
+    def _late(self, worker: Worker, now: float) -> None:
+        """The worker's phase has lasted too long."""
+        policy, generation, booting = (
+            self._policy_of(worker),
+            self._wanted_by(worker),
+            not worker.has_served,
+        )
+        match worker.phase:
+            case Phase.BOOTING:
+                reason = f"not ready within {policy.boot_timeout:g} s (boot_timeout)"
+            case Phase.MUTED:
+                reason = "it has closed the channel to its master"
+            case Phase.DRAINING:
+                reason = f"not drained within {policy.graceful_timeout:g} s (graceful_timeout)"
+            case Phase.QUITTING:
+                reason = f"still there {QUIT_TIMEOUT:g} s after it was told to leave"
+            case _:
+                reason = f"still there {ABORT_TIMEOUT:g} s after ABRT"
+        failure = Failure(f"worker {worker.pid}: {reason}")
+        worker.deadline = math.inf
+        self._tell(worker, Event.LATE, now, reason)
+        if booting and worker.phase is Phase.ABORTING:
+            self._boot_failed(generation, failure, now)
+
+    # Generations
+
+    def _settle(self, now: float) -> list[Action]:
+        """Compare what is with what should be, and order the difference. Every public method ends here."""
+        if self.course is Course.STOPPING and all(worker.phase is Phase.FREE for worker in self.workers):
+            self.course = Course.ENDED
+            self._out.append(Exit(self._exit_code))
+        elif self.course in (Course.STARTING, Course.SERVING):
+            self._promote(now)
+            for generation in (self.current, self.next):
+                if generation is not None:
+                    self._trim(generation, now)
+                    self._fill(generation, now)
+            self._relieve(now)
+        self._forget()
+        out, self._out = self._out, []
+        return out
+
+    def _promote(self, now: float) -> None:
+        current, following = self.current, self.next
+        assert current is not None
+        if self.course is Course.STARTING and self._serves(current, 1):
+            self.course = Course.SERVING
+            current.stage = Stage.LIVE
+            self._out.append(Opened())
+        if following is not None and following.stage is Stage.CANARY and self._serves(following, 1):
+            following.stage = Stage.FILLING
+            if following.size > 1:
+                self._say(
+                    logging.INFO, f"generation {following.number}: its first worker serves, now the others"
+                )
+        if (
+            following is not None
+            and following.stage is Stage.FILLING
+            and self._serves(following, following.size)
+        ):
+            self._say(logging.INFO, f"generation {following.number} serves, {current.number} drains")
+            self._over(current, now)
+            following.stage = Stage.LIVE
+            if following.size != current.size:
+                self._out.append(Resized(following.size, current.size))
+            self.current, self.next = current, following = following, None
+        if current.stage is Stage.LIVE and not current.settled and self._serves(current, current.size):
+            current.settled = True
+            self._out.append(Settled(current.number))
+
+    def _serves(self, generation: Generation, count: int) -> bool:
+        return self._count(generation, SERVES) >= min(count, generation.size)
+
+    def _trim(self, generation: Generation, now: float) -> None:
+        """Let go of more than is wanted: first those to come, then those that ask for it, then the oldest."""
+        wanted = self._wanted(generation)
+        coming = self._of(generation, COMING)
+        for worker in coming[: max(0, len(coming) - self._missing(generation))]:
+            self._tell(worker, Event.QUIT, now)
+        serving = self._of(generation, SERVES)
+        serving.sort(key=lambda worker: (worker.phase is not Phase.RETIRING, worker.served_at))
+        for worker in serving[: max(0, len(serving) - wanted)]:
+            self._tell(worker, Event.DRAIN, now)
+
+    def _fill(self, generation: Generation, now: float) -> None:
+        """Order what is missing, unless it is too soon after early deaths."""
+        generation.short = False
+        missing = self._missing(generation) - self._count(generation, COMING)
+        for worker in self.workers:
+            if missing <= 0:
+                return
+            if worker.phase is not Phase.FREE:
+                continue
+            if now < generation.retry_deadline:
+                generation.short = True
+                return
+            if generation.early_deaths > 1 and self._count(generation, COMING):
+                return  # one at a time until one of them serves
+            worker.generation = generation
+            self._tell(worker, Event.FORK, now)
+            self._out.append(Fork(worker.slot, generation.number))
+            missing -= 1
+
+    def _wanted(self, generation: Generation) -> int:
+        return min(1, generation.size) if generation.stage is Stage.CANARY else generation.size
+
+    def _missing(self, generation: Generation) -> int:
+        """How many should be coming: a few of those that want to be replaced count as gone already."""
+        retiring = self._count(generation, {Phase.RETIRING})
+        at_a_time = 0 if self.next is not None else max(1, generation.size // 4)
+        serving = self._count(generation, {Phase.SERVING, Phase.MUTED}) + max(0, retiring - at_a_time)
+        return max(0, self._wanted(generation) - serving)
+
+    def _serving_died(
+        self, generation: Generation | None, pid: int, text: str, early: bool, now: float
+    ) -> None:
+        if generation is None:
+            self._say(logging.ERROR, f"worker {pid} {text}")
+            return
+        wait = 0.0
+        if early:
+            wait = generation.blame(now, RETRY_SERVE_LIMIT)
+        else:
+            generation.early_deaths = 0
+        if generation is self.next and generation.early_deaths >= FILLING_DEATHS:
+            self._abandon(generation, f"its workers keep dying: worker {pid} {text}", "", now)
+            return
+        again = f"; the next one in {wait:g} s" if wait else ""
+        self._say(logging.ERROR, f"worker {pid} {text}{again}")
+
+    def _boot_failed(self, generation: Generation | None, failure: Failure, now: float) -> None:
+        if generation is None or self.course not in (Course.STARTING, Course.SERVING):
+            return  # of a generation that is given up: said already
+        if self.course is Course.STARTING:
+            self._say(logging.ERROR, failure.cause, failure.detail)
+            self._close(failure.exit_code, now)
+            self._quits += 1
+            for worker in self.workers:
+                self._tell(worker, Event.QUIT, now)
+        elif generation is self.next:
+            self._abandon(generation, failure.cause, failure.detail, now)
+        else:
+            wait = generation.blame(now, RETRY_BOOT_LIMIT)
+            again = f"the next try in {wait:g} s" if wait else "trying again"
+            self._say(logging.ERROR, f"{failure.cause}; {again}", failure.detail)
+
+    def _abandon(self, generation: Generation, cause: str, detail: str, now: float) -> None:
+        """Give up the next generation; the current one was never touched."""
+        assert self.current is not None
+        self.next = None
+        self._over(generation, now)
+        text = f"reload failed, generation {self.current.number} serves on: {cause}"
+        self._say(logging.ERROR, text, detail)
+        self._out.append(Abandoned(generation.number, cause, detail))
+
+    def _over(self, generation: Generation | None, now: float) -> None:
+        assert generation is not None
+        generation.stage = Stage.OVER
+        for worker in self._of(generation, COMING):
+            self._tell(worker, Event.QUIT, now)
+
+    def _relieve(self, now: float) -> None:
+        """Drain who serves for a generation that is over, as far as the current one can do without."""
+        assert self.current is not None
+        left = [
+            worker
+            for worker in self.workers
+            if worker.phase in SERVES and worker.generation not in (self.current, self.next)
+        ]
+        needed = max(0, self.size - self._count(self.current, SERVES))
+        for worker in left[: max(0, len(left) - needed)]:
+            self._tell(worker, Event.DRAIN, now)
+
+    def _close(self, exit_code: int, now: float) -> None:
+        self.course = Course.STOPPING
+        self._exit_code = exit_code
+        if self.next is not None:
+            self._out.append(Abandoned(self.next.number, "the server is stopping"))
+            self.next = None
+
+    def _change(self, size: int, now: float) -> list[Action]:
+        if self.course in (Course.STARTING, Course.SERVING):
+            size = self._bounded(size)
+            if size != self.size:
+                self._out.append(Resized(size, self.size))
+            for generation in (self.current, self.next):
+                if generation is not None:
+                    generation.size = size
+        return self._settle(now)
+
+    def _bounded(self, size: int) -> int:
+        limit = max(1, len(self.workers) // 2)
+        if size > limit:
+            self._say(logging.WARNING, f"{limit} workers are the most that this start allows, not {size}")
+        return min(size, limit)
+
+    def _generation(self, policy: Policy, stage: Stage) -> Generation:
+        self._number += 1
+        self._known.add(self._number)
+        return Generation(self._number, policy, stage, self._bounded(policy.size))
+
+    def _forget(self) -> None:
+        alive = {each.number for each in (self.current, self.next) if each is not None}
+        alive.update(worker.generation.number for worker in self.workers if worker.generation is not None)
+        for number in sorted(self._known - alive):
+            self._known.remove(number)
+            self._out.append(Forget(number))
+
+    def _of(self, generation: Generation, phases: Iterable[Phase]) -> list[Worker]:
+        return [
+            worker for worker in self.workers if worker.generation is generation and worker.phase in phases
+        ]
+
+    def _count(self, generation: Generation, phases: Iterable[Phase]) -> int:
+        return len(self._of(generation, phases))
+
+    def _wanted_by(self, worker: Worker) -> Generation | None:
+        """The worker's generation; None when that is drained or given up."""
+        return worker.generation if worker.generation in (self.current, self.next) else None
+
+    def _policy_of(self, worker: Worker) -> Policy:
+        assert worker.generation is not None
+        return worker.generation.policy
+
+    def _say(self, level: int, text: str, detail: str = "") -> None:
+        self._out.append(Say(level, text, detail))

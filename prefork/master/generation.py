@@ -1,0 +1,61 @@
+"""One generation of workers: what was asked of it, how far it has come, its patience with early deaths."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+RETRY_FIRST = 0.1  # seconds; doubles with every early death in a row after the first
+RETRY_BOOT_LIMIT = 30.0  # where workers do not even boot
+RETRY_SERVE_LIMIT = 5.0  # where they boot, and what kills them may stop coming
+
+
+class Stage(enum.Enum):
+    CANARY = "canary"  # one worker has to serve first
+    FILLING = "filling"
+    LIVE = "live"
+    OVER = "over"  # drained or given up
+
+
+class Policy:
+    """What of the settings matters here. Times are seconds; a timeout of 0 is none."""
+
+    __slots__ = ("boot_timeout", "graceful_timeout", "size")
+
+    def __init__(self, *, size: int, boot_timeout: float = 0.0, graceful_timeout: float = 30.0) -> None:
+        self.size = size
+        self.boot_timeout = boot_timeout
+        self.graceful_timeout = graceful_timeout
+
+
+class Failure:
+    """Why a worker did not boot: one line, a traceback's text or "", and the exit code that it stands for."""
+
+    __slots__ = ("cause", "detail", "exit_code")
+
+    def __init__(self, cause: str, detail: str = "", exit_code: int = 3) -> None:
+        self.cause = cause
+        self.detail = detail
+        self.exit_code = exit_code
+
+
+class Generation:
+    __slots__ = ("early_deaths", "number", "policy", "retry_deadline", "settled", "short", "size", "stage")
+
+    def __init__(self, number: int, policy: Policy, stage: Stage, size: int) -> None:
+        self.number = number
+        self.policy = policy
+        self.size = size  # workers wanted; begins as the policy's, follows TTIN and TTOU
+        self.stage = stage
+        self.settled = False  # all its workers have served at once
+        self.early_deaths = 0  # in a row
+        self.retry_deadline = -math.inf  # no fork before
+        self.short = False  # waits for retry_deadline
+
+    def blame(self, now: float, limit: float) -> float:
+        """Count an early death; return the seconds until the next try."""
+        self.early_deaths += 1
+        exponent = min(self.early_deaths - 2, 32)
+        wait = 0.0 if exponent < 0 else min(RETRY_FIRST * 2**exponent, limit)
+        self.retry_deadline = max(self.retry_deadline, now + wait)
+        return wait

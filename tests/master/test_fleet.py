@@ -1,0 +1,545 @@
+"""Fleet with a fake clock: what it decides at start, death, reload, resize and stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+
+from prefork.master.actions import Forget, Fork, Send, Signal
+from prefork.master.fleet import ABORT_TIMEOUT, MUTE_TIMEOUT, QUIT_TIMEOUT, Course, Failure, Fleet, Policy
+from prefork.master.phases import Phase
+from prefork.net import channel
+
+from .world import ABRT, KILL, TERM, Abandoned, Opened, Resized, Settled, World
+
+
+def serving(size: int = 4, **options: float) -> World:
+    """A world whose first generation serves, its early days behind it."""
+    world = World(size=size, **options)
+    world.settle()
+    world.pass_time(60)
+    world.taken()
+    world.notes.clear()
+    return world
+
+
+# Start
+
+
+def test_start_forks_all_at_once() -> None:
+    world = World(size=4)
+    assert world.shape == "1: 4 booting"
+    assert world.fleet.course is Course.STARTING
+    assert world.fleet.wake == math.inf
+
+
+def test_first_ready_opens_and_last_ready_settles() -> None:
+    world = World(size=2)
+    world.ready(0)
+    assert world.noted(Opened) == [Opened()]
+    assert not world.noted(Settled)
+    world.ready(1)
+    assert world.noted(Settled) == [Settled(1)]
+    assert world.fleet.course is Course.SERVING
+
+
+def test_first_generation_that_cannot_boot_stops_the_server_with_its_code() -> None:
+    world = World(size=3)
+    world.fail(1, "no module named app", exit_code=4)
+    assert world.said(logging.ERROR) == ["no module named app"]
+    assert world.taken() == [Signal(0, TERM), Signal(2, TERM)]
+    world.fail(0, "no module named app")  # said once
+    assert world.said(logging.ERROR) == ["no module named app"]
+    for slot in (0, 1, 2):
+        world.die(slot)
+    assert world.exits == [4]
+    assert world.fleet.course is Course.ENDED
+
+
+def test_death_before_ready_in_first_generation_is_exit_code_3() -> None:
+    world = World(size=1)
+    world.die(0, text="was killed by SIGSEGV")
+    assert world.said(logging.ERROR) == ["worker 101 was killed by SIGSEGV before it was ready"]
+    assert world.exits == [3]
+
+
+def test_boot_failure_after_one_worker_serves_does_not_stop_the_server() -> None:
+    world = World(size=2)
+    world.ready(0)
+    world.fail(1)
+    world.die(1)
+    assert world.exits == []
+    assert world.shape == "1: 1 booting, 1 serving"
+
+
+def test_boot_timeout_of_the_first_generation() -> None:
+    world = World(size=1, boot_timeout=5)
+    world.pass_time(5)
+    (order,) = world.taken()
+    assert order == Signal(0, ABRT, "not ready within 5 s (boot_timeout)")
+    world.die(0)
+    assert world.exits == [3]
+    assert world.said(logging.ERROR) == ["worker 101: not ready within 5 s (boot_timeout)"]
+
+
+def test_fork_failure_at_start_ends_the_server() -> None:
+    world = World(size=2, start=False)
+    world.holds_forks = True
+    world.do(world.fleet.start(Policy(size=2), world.now))
+    world.do(world.fleet.unforked(0, "Resource temporarily unavailable", world.now))
+    world.do(world.fleet.unforked(1, "Resource temporarily unavailable", world.now))
+    assert world.exits == [3]
+    assert world.said(logging.ERROR) == ["cannot fork: Resource temporarily unavailable"]
+
+
+# Death
+
+
+def test_dead_worker_is_replaced_at_once() -> None:
+    world = serving(4)
+    world.die(2, text="was killed by SIGKILL")
+    assert world.shape == "1: 1 booting, 3 serving"
+    assert world.forks[-1] == (world.now, 2, 1)
+    assert world.said(logging.ERROR) == ["worker 103 was killed by SIGKILL"]
+
+
+def test_early_deaths_back_off_and_cap() -> None:
+    world = serving(1)
+    world.die(0)
+    waits = []
+    for _ in range(12):
+        died_at = world.now
+        forks = len(world.forks)
+        world.die(0)  # while it boots
+        world.pass_time(100)
+        assert len(world.forks) == forks + 1
+        waits.append(round(world.forks[-1][0] - died_at, 3))
+    assert waits == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]
+
+
+def test_workers_that_boot_and_die_early_wait_less() -> None:
+    world = serving(1)
+    for _ in range(12):
+        world.ready(0)
+        died_at = world.now
+        world.die(0)
+        world.pass_time(100)
+    assert world.forks[-1][0] - died_at == pytest.approx(5)
+
+
+def test_many_early_deaths_bring_workers_back_one_at_a_time() -> None:
+    world = serving(4)
+    for slot in range(4):
+        world.die(slot)
+    for slot in world.slots(Phase.BOOTING):
+        world.die(slot)
+    world.pass_time(100)
+    assert world.shape == "1: 1 booting"
+    world.ready()
+    assert world.shape == "1: 1 booting, 1 serving"
+
+
+def test_worker_that_lived_resets_the_back_off() -> None:
+    world = serving(1)
+    for _ in range(4):
+        world.die(0)
+        world.pass_time(100)
+    world.ready(0)
+    world.pass_time(100)
+    world.die(0)
+    assert world.shape == "1: 1 booting"
+
+
+def test_a_slow_boot_makes_a_longer_life_early() -> None:
+    world = serving(1)
+    for _ in range(3):
+        world.die(0)
+        world.pass_time(20)
+        world.ready(0)
+        world.pass_time(10)  # half of what it took to boot
+    assert world.fleet.current is not None
+    assert world.fleet.current.early_deaths == 2
+
+
+def test_boot_failure_of_a_replacement_is_said_with_the_next_try() -> None:
+    world = serving(2)
+    world.die(0)
+    world.fail(0, "no module named app")
+    world.fail(world.slots(Phase.BOOTING)[0], "no module named app")
+    assert world.said(logging.ERROR)[1:] == [
+        "no module named app; trying again",
+        "no module named app; the next try in 0.1 s",
+    ]
+
+
+def test_eof_of_a_dying_worker_is_no_news_of_its_own() -> None:
+    world = serving(2)
+    world.do(world.fleet.mute(1, world.now))
+    assert world.shape == "1: 1 muted, 1 serving"
+    assert world.taken() == []
+    world.die(1, text="was killed by SIGSEGV")
+    assert world.shape == "1: 1 booting, 1 serving"
+    assert world.said() == ["worker 102 was killed by SIGSEGV"]
+
+
+def test_worker_that_closed_its_channel_and_lives_is_aborted_and_replaced() -> None:
+    world = serving(2)
+    world.do(world.fleet.mute(1, world.now))
+    world.pass_time(MUTE_TIMEOUT)
+    assert world.taken() == [Signal(1, ABRT, "it has closed the channel to its master")]
+    assert world.shape == "1: 1 aborting, 1 booting, 1 serving"
+
+
+def test_hung_worker_is_replaced_at_once_aborted_then_killed() -> None:
+    world = serving(2)
+    world.do(world.fleet.hung(0, "GET /slow", world.now))
+    assert world.shape == "1: 1 aborting, 1 booting, 1 serving"
+    assert world.taken() == [Signal(0, ABRT, "GET /slow")]
+    world.pass_time(ABORT_TIMEOUT)
+    (order,) = world.taken()
+    assert isinstance(order, Signal)
+    assert order.number == KILL
+    world.die(0)
+    world.settle()
+    assert world.shape == "1: 2 serving"
+
+
+def test_worker_that_drains_by_itself_is_replaced_at_once() -> None:
+    world = serving(2)
+    world.do(world.fleet.leaving(0, world.now))
+    assert world.shape == "1: 1 booting, 1 draining, 1 serving"
+    assert world.taken() == []
+
+
+# Recycling
+
+
+def test_recycled_worker_serves_until_its_successor_does() -> None:
+    world = serving(4)
+    world.do(world.fleet.recycle(1, "1000 requests", world.now))
+    assert world.shape == "1: 1 booting, 1 retiring, 3 serving"
+    world.ready()
+    assert world.shape == "1: 1 draining, 4 serving"
+    assert world.taken() == [Send(1, channel.DRAIN)]
+
+
+def test_never_all_workers_are_recycled_at_once() -> None:
+    world = serving(4)
+    for slot in range(4):
+        world.do(world.fleet.recycle(slot, "1000 requests", world.now))
+    assert world.shape == "1: 1 booting, 4 retiring"
+    world.settle()
+    assert world.shape == "1: 4 serving"
+    assert len(world.forks) == 8
+
+
+def test_recycling_waits_for_a_reload() -> None:
+    world = serving(4)
+    world.reload()
+    world.do(world.fleet.recycle(1, "1000 requests", world.now))
+    assert world.shape == "1: 1 retiring, 3 serving; 2: 1 booting"
+
+
+# Reload
+
+
+def test_reload_canary_then_rest_then_drain() -> None:
+    world = serving(4)
+    world.reload()
+    assert world.shape == "1: 4 serving; 2: 1 booting"
+    world.ready()
+    assert world.shape == "1: 4 serving; 2: 3 booting, 1 serving"
+    world.ready()
+    assert world.shape == "1: 4 draining; 2: 4 serving"
+    assert world.noted(Settled) == [Settled(2)]
+    assert world.taken() == [Send(slot, channel.DRAIN) for slot in range(4)]
+    world.settle()
+    assert world.shape == "2: 4 serving"
+    assert world.noted(Forget) == [Forget(1)]
+
+
+def test_reload_with_one_worker() -> None:
+    world = serving(1)
+    world.reload(1)
+    world.ready()
+    assert world.shape == "1: 1 draining; 2: 1 serving"
+
+
+@pytest.mark.parametrize("how", ["fail", "die", "late", "mute"])
+def test_canary_that_fails_leaves_the_old_generation(how: str) -> None:
+    world = serving(4)
+    world.reload(boot_timeout=5)
+    (canary,) = world.slots(Phase.BOOTING)
+    match how:
+        case "fail":
+            world.fail(canary, "SyntaxError in app.py")
+        case "die":
+            world.die(canary, text="exited with code 1")
+        case "late":
+            world.pass_time(5)
+        case "mute":
+            world.do(world.fleet.mute(canary, world.now))
+            world.pass_time(MUTE_TIMEOUT)
+    (abandoned,) = world.noted(Abandoned)
+    assert isinstance(abandoned, Abandoned)
+    assert abandoned.generation == 2
+    world.settle()
+    assert world.shape == "1: 4 serving"
+    assert world.exits == []
+    (said,) = world.said(logging.ERROR)
+    assert said.startswith("reload failed, generation 1 serves on: ")
+    assert world.noted(Forget) == [Forget(2)]
+
+
+def test_one_failed_boot_among_the_rest_ends_the_new_generation() -> None:
+    world = serving(4)
+    world.reload()
+    world.ready()
+    first, second, _ = world.slots(Phase.BOOTING)
+    world.ready(first)
+    world.fail(second)
+    assert world.shape == "1: 4 serving; 2: 2 draining, 2 quitting"
+
+
+def test_one_killed_worker_does_not_end_the_new_generation() -> None:
+    world = serving(4)
+    world.reload()
+    world.ready()
+    (canary,) = world.slots(Phase.SERVING, generation=2)
+    world.die(canary)
+    assert world.shape == "1: 4 serving; 2: 4 booting"
+    world.settle()
+    assert world.shape == "2: 4 serving"
+
+
+def test_workers_that_keep_dying_end_the_new_generation() -> None:
+    world = serving(2)
+    world.reload(2)
+    for _ in range(3):
+        world.ready(*world.slots(Phase.BOOTING)[:1])
+        world.die(world.slots(Phase.SERVING, generation=2)[0])
+        world.pass_time(0.1)
+    assert len(world.noted(Abandoned)) == 1
+    world.settle()
+    assert world.shape == "1: 2 serving"
+
+
+def test_a_newer_reload_takes_the_place_of_one_that_hangs() -> None:
+    world = serving(2)
+    world.reload(2)
+    world.reload(2)
+    assert world.shape == "1: 2 serving; 2: 1 quitting; 3: 1 booting"
+    world.settle()
+    assert world.shape == "3: 2 serving"
+
+
+def test_reload_while_starting_begins_again() -> None:
+    world = World(size=2)
+    world.reload(3)
+    assert world.shape == "1: 2 quitting; 2: 3 booting"
+    world.settle()
+    assert world.shape == "2: 3 serving"
+    assert world.noted(Opened) == [Opened()]
+
+
+def test_reload_changes_the_number_of_workers_only_when_it_succeeds() -> None:
+    world = serving(4)
+    world.reload(2)
+    assert world.shape == "1: 4 serving; 2: 1 booting"
+    world.fail(world.slots(Phase.BOOTING)[0])
+    world.settle()
+    assert world.shape == "1: 4 serving"
+    world.reload(2)
+    world.settle()
+    assert world.shape == "3: 2 serving"
+    assert world.noted(Resized) == [Resized(2, 4)]
+
+
+def test_old_workers_are_replaced_while_the_new_generation_boots() -> None:
+    world = serving(4)
+    world.reload()
+    world.die(3)
+    assert world.shape == "1: 1 booting, 3 serving; 2: 1 booting"
+
+
+def test_workers_of_a_failed_generation_stay_while_the_old_one_is_short() -> None:
+    world = serving(2)
+    world.reload(2)
+    world.ready()
+    world.die(0)
+    world.die(1)
+    assert world.shape == "1: 2 booting; 2: 1 booting, 1 serving"
+    world.fail(world.slots(Phase.BOOTING, generation=2)[0])
+    assert world.shape == "1: 2 booting; 2: 1 quitting, 1 serving"
+    world.settle()
+    assert world.shape == "1: 2 serving"
+
+
+def test_reload_waits_for_slots_that_still_drain() -> None:
+    world = serving(4, slots=9, graceful_timeout=1000)
+    world.reload(graceful_timeout=1000)
+    world.ready()
+    world.ready()
+    assert world.shape == "1: 4 draining; 2: 4 serving"
+    world.reload()
+    world.ready()
+    assert world.shape == "1: 4 draining; 2: 4 serving; 3: 1 serving"
+    world.settle()
+    assert world.shape == "3: 4 serving"
+
+
+# Resize
+
+
+def test_grow_and_shrink() -> None:
+    world = serving(2)
+    world.do(world.fleet.grow(world.now))
+    world.settle()
+    assert world.shape == "1: 3 serving"
+    for _ in range(5):
+        world.do(world.fleet.shrink(world.now))
+    world.settle()
+    assert world.shape == "1: 1 serving"
+    assert world.noted(Resized) == [Resized(3, 2), Resized(2, 3), Resized(1, 2)]
+
+
+def test_shrink_lets_the_oldest_go() -> None:
+    world = serving(2)
+    world.die(0)
+    world.settle()
+    world.do(world.fleet.shrink(world.now))
+    assert world.taken() == [Send(1, channel.DRAIN)]
+
+
+def test_shrink_lets_go_who_boots_before_who_serves() -> None:
+    world = serving(2)
+    world.do(world.fleet.grow(world.now))
+    world.do(world.fleet.shrink(world.now))
+    assert world.shape == "1: 1 quitting, 2 serving"
+
+
+def test_grow_ends_at_what_the_slots_allow() -> None:
+    world = serving(4, slots=8)
+    world.do(world.fleet.grow(world.now))
+    assert world.shape == "1: 4 serving"
+    assert world.said() == ["4 workers are the most that this start allows, not 5"]
+
+
+def test_empty_keeps_the_master_and_grow_brings_workers_back() -> None:
+    world = serving(2)
+    world.do(world.fleet.empty(world.now))
+    world.settle()
+    assert world.shape == ""
+    assert world.exits == []
+    world.do(world.fleet.grow(world.now))
+    assert world.shape == "1: 1 booting"
+
+
+# Stop
+
+
+def test_stop_drains_then_exits() -> None:
+    world = serving(2)
+    world.do(world.fleet.stop(world.now))
+    assert world.taken() == [Send(0, channel.DRAIN), Send(1, channel.DRAIN)]
+    world.die(0, clean=True)
+    assert world.exits == []
+    world.die(1, clean=True)
+    assert world.exits == [0]
+    assert world.fleet.wake == math.inf
+
+
+def test_stop_kills_who_does_not_drain_in_time() -> None:
+    world = serving(1, graceful_timeout=7)
+    world.do(world.fleet.stop(world.now))
+    world.taken()
+    world.pass_time(6.9)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
+
+
+def test_stop_ends_workers_that_boot_without_delay() -> None:
+    world = World(size=2)
+    world.ready(0)
+    world.do(world.fleet.stop(world.now))
+    assert world.taken() == [Send(0, channel.DRAIN), Signal(1, TERM)]
+
+
+def test_stop_during_reload_gives_it_up() -> None:
+    world = serving(2)
+    world.reload(2)
+    world.do(world.fleet.stop(world.now))
+    (abandoned,) = world.noted(Abandoned)
+    assert isinstance(abandoned, Abandoned)
+    assert abandoned.cause == "the server is stopping"
+    world.settle()
+    assert world.exits == [0]
+
+
+def test_quit_is_quick_and_a_second_one_kills() -> None:
+    world = serving(2)
+    world.do(world.fleet.quit(world.now))
+    assert world.taken() == [Send(0, channel.STOP), Send(1, channel.STOP)]
+    world.do(world.fleet.quit(world.now))
+    assert world.taken() == [Signal(0, KILL), Signal(1, KILL)]
+
+
+def test_quit_kills_who_does_not_leave() -> None:
+    world = serving(1)
+    world.do(world.fleet.quit(world.now))
+    world.taken()
+    world.pass_time(QUIT_TIMEOUT)
+    (order,) = world.taken()
+    assert isinstance(order, Signal)
+    assert order.number == KILL
+
+
+def test_quit_after_stop_hurries() -> None:
+    world = serving(1)
+    world.do(world.fleet.stop(world.now))
+    world.do(world.fleet.quit(world.now))
+    assert world.taken() == [Send(0, channel.DRAIN), Send(0, channel.STOP)]
+
+
+def test_nothing_is_forked_or_reloaded_while_stopping() -> None:
+    world = serving(2)
+    world.do(world.fleet.stop(world.now))
+    forks = len(world.forks)
+    world.do(world.fleet.grow(world.now))
+    world.reload(4)
+    world.die(0)
+    assert len(world.forks) == forks
+    assert world.said(logging.WARNING) == [
+        "reload ignored: the server is stopping",
+        "worker 101 was killed by SIGKILL while it drained",
+    ]
+
+
+# Forks that take time (a mold makes them)
+
+
+def test_worker_that_is_no_longer_wanted_is_killed_when_it_is_born() -> None:
+    world = World(size=2, start=False)
+    world.holds_forks = True
+    world.do(world.fleet.start(Policy(size=2), world.now))
+    world.do(world.fleet.stop(world.now))
+    world.do(world.fleet.forked(0, 11, world.now))
+    assert world.taken() == [Signal(0, KILL)]
+    world.do(world.fleet.unforked(1, "the mold is dead", world.now))
+    world.die(0)
+    assert world.exits == [0]
+
+
+def test_late_news_of_an_empty_slot_changes_nothing() -> None:
+    fleet = Fleet(4)
+    fleet.start(Policy(size=1), 0.0)
+    for news in (fleet.ready, fleet.leaving, fleet.mute):
+        assert news(3, 1.0) == []
+    assert fleet.failed(3, Failure("late"), 1.0) == []
+    assert fleet.hung(3, "late", 1.0) == []
+    assert fleet.recycle(3, "late", 1.0) == []
+    assert Fork(0, 1) != Fork(0, 2)
+    assert repr(Fork(0, 1)) in {"Fork(1, 0)", "Fork(0, 1)"}
