@@ -19,7 +19,7 @@ class ConfigError(PreforkError):
 
     setting: its name, or "" where the fault is not one setting's.  value: as it was given.
     origin: where it came from, in words ("command line, --workers").  allowed: what it may be.
-    problem: what is wrong, where "must be ..." does not say it.
+    problem: what is wrong, where "must be ..." does not say it.  meant: what was probably meant.
     Whoever finds the fault may not know the origin; who does adds it: the line is made when it is read.
     """
 
@@ -33,6 +33,7 @@ class ConfigError(PreforkError):
         value: object = None,
         origin: str = "",
         allowed: str = "",
+        meant: str = "",
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -40,11 +41,12 @@ class ConfigError(PreforkError):
         self.value = value
         self.origin = origin
         self.allowed = allowed
+        self.meant = meant
 
     def __str__(self) -> str:
-        words = self.problem
-        if self.allowed:
-            words = f"{words}; it must be {self.allowed}" if words else f"must be {self.allowed}"
+        must = f"must be {self.allowed}" if self.allowed else ""
+        hint = f"did you mean {self.meant}?" if self.meant else ""
+        words = "; ".join(part for part in (self.problem, must, hint) if part)
         if self.setting and self.value is not None:
             subject = f"{self.setting} = {_shown(self.value)}"
         else:

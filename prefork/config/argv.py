@@ -55,8 +55,11 @@ class Line:
             self.config = text
 
 
-def parse(words: Iterable[str], origin: str = "command line") -> Line:
-    """Read a command line without the program's name. Raises ConfigError that names the option."""
+def parse(words: Iterable[str], origin: str = "") -> Line:
+    """Read a command line without the program's name. Raises ConfigError that names the option.
+
+    origin: where it was found, when it is not the command line that the user has just typed.
+    """
     line = Line()
     rest = iter(words)
     try:
@@ -118,8 +121,9 @@ def _known(flag: str) -> None:
         if flag in foreign.flags:
             raise ConfigError(f"{flag} is not supported: {foreign.instead}")
     meant = near(flag, (*FLAGS, *COMMANDS)) if flag.startswith("--") else ""
-    hint = f"did you mean {meant}?" if meant else "prefork --help lists all"
-    raise ConfigError(f"there is no option {flag}; {hint}")
+    raise ConfigError(
+        f"there is no option {flag}" + ("" if meant else "; prefork --help lists all"), meant=meant
+    )
 
 
 def _value(flag: str, rest: Iterator[str]) -> str:

@@ -14,7 +14,8 @@ import os
 import sys
 
 from ..errors import ConfigError
-from .parse import Hook, near
+from .compound import Hook
+from .parse import near
 from .settings import ROWS
 
 OWN = ("prefork.toml", "prefork.conf.py")
@@ -147,8 +148,8 @@ def refuse(name: str, value: object, location: str, helpers: dict[str, object] |
         not meant or meant in helpers or name in _COMMON or _other_kind(meant, value)
     ):
         return
-    hint = f"did you mean {meant}?" if meant else "prefork --help lists all"
-    raise ConfigError(f"there is no setting {name}; {hint}", origin=location)
+    problem = f"there is no setting {name}" + ("" if meant else "; prefork --help lists all")
+    raise ConfigError(problem, origin=location, meant=meant)
 
 
 def refuse_foreign(name: str, value: object, location: str) -> bool:

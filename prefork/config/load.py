@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 
 from ..errors import ConfigError
 from . import argv, sanity
-from .parse import Each, Refused
+from .compound import Each
+from .parse import Refused
 from .rows import Row
 from .settings import ROWS, Settings
 
@@ -126,7 +127,8 @@ def checked(row: Row, value: object, origin: str, *, text: bool) -> object:
             setting=row.name,
             value=value,
             origin=origin,
-            allowed="" if refused.instead == "-" else refused.instead or row.kind.allowed,
+            allowed="" if refused.final else row.kind.allowed,
+            meant=refused.meant,
         ) from None
 
 
@@ -191,7 +193,7 @@ def _unknown_variable(variable: str, name: str, text: str) -> None:
     files.refuse_foreign(name, text, variable)
     meant = files.meaning(name)
     if meant and name != "env":
-        raise ConfigError(f"there is no such setting; did you mean {PREFIX}{meant.upper()}?", origin=variable)
+        raise ConfigError("there is no such setting", origin=variable, meant=PREFIX + meant.upper())
 
 
 def _from_app(values: _Values, line: argv.Line) -> None:

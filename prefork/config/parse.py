@@ -1,14 +1,15 @@
-"""The kinds of values: what a setting's text means, what it may be, how it is shown.
+"""The kinds of single values: what a setting's text means, what it may be, how it is shown.
 
 A kind turns text (command line, environment) with `parse` and a typed value (TOML, Python file) with
 `check` into the value that `Settings` holds, or raises Refused. It never knows which setting it serves or
 where the value came from: `load.py` adds both. Nothing here looks at the system, except User and Group,
 which ask the user database; files and folders are looked at by `sanity.py`, when the directory is known.
+Kinds of several values are in `compound.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         def show(self, value: Any) -> str: ...
 
 
+UNLIMITED = 2**63 - 1  # what a signed 64-bit word holds
+
 _TRUTH = {
     "true": True,
     "yes": True,
@@ -43,12 +46,14 @@ _SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Refused(ValueError):
-    """The value is not of the kind. `problem` is "" where `allowed` says all; else one clause."""
+    """The value is not of the kind. `problem` is "" where `allowed` says all, else one clause, and `final`
+    when that clause says all. `meant` is what was probably meant."""
 
-    def __init__(self, problem: str = "", *, instead: str = "") -> None:
+    def __init__(self, problem: str = "", *, meant: str = "", final: bool = False) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.instead = instead  # what stands in place of the kind's own `allowed`; "-" for nothing
+        self.meant = meant
+        self.final = final
 
 
 class Toggle:
@@ -90,7 +95,7 @@ class Whole:
 
     @property
     def allowed(self) -> str:
-        text = f"a whole number from {self.low} to {self.high}"
+        text = f"a whole number {_span(str(self.low), str(self.high), self.high)}"
         if self.unit:
             text += f" ({self.unit})"
         if self.word:
@@ -135,7 +140,7 @@ class Size:
 
     @property
     def allowed(self) -> str:
-        text = f"bytes from {_bytes(self.low)} to {_bytes(self.high)}, such as 65536, 64k or 8m"
+        text = f"bytes, {_span(_bytes(self.low), _bytes(self.high), self.high)}, such as 65536, 64k or 8m"
         return f"{text}; 0 is {self.zero}" if self.zero else text
 
     def parse(self, text: str) -> int:
@@ -229,8 +234,7 @@ class Choice:
             return lower
         if word.lower() in self.refused:
             raise Refused(self.refused[word.lower()])
-        meant = near(lower, self.words)
-        raise Refused(f"did you mean {meant}?" if meant else "")
+        raise Refused(meant=near(lower, self.words))
 
     def check(self, value: object) -> str:
         if isinstance(value, str):
@@ -328,7 +332,7 @@ class User:
         try:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
-            raise Refused("there is no such user", instead="-") from None
+            raise Refused("there is no such user", final=True) from None
 
     def check(self, value: object) -> int:
         if isinstance(value, str):
@@ -353,38 +357,7 @@ class Group(User):
         try:
             return grp.getgrnam(name).gr_gid
         except KeyError:
-            raise Refused("there is no such group", instead="-") from None
-
-
-class Each:
-    """Several values of one kind. `separator`: what stands between them in one text, or "" for nothing
-    (then only a repeated flag and a list in a file hold more than one)."""
-
-    def __init__(self, item: Kind[str], separator: str = ",") -> None:
-        self.item = item
-        self.separator = separator
-
-    @property
-    def allowed(self) -> str:
-        return f"{self.item.allowed}, or several"
-
-    @property
-    def metavar(self) -> str:
-        return self.item.metavar
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        parts = text.split(self.separator) if self.separator else [text]
-        return tuple(self.item.parse(part) for part in parts if part.strip())
-
-    def check(self, value: object) -> tuple[str, ...]:
-        if isinstance(value, str):
-            return self.parse(value)
-        if not isinstance(value, list | tuple | set | frozenset):
-            raise Refused
-        return tuple(self.item.check(item) for item in (sorted(value) if isinstance(value, set) else value))
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return (self.separator or " ").join(value)
+            raise Refused("there is no such group", final=True) from None
 
 
 class Pair(Text):
@@ -431,95 +404,6 @@ class Field(Text):
         return word.upper()
 
 
-class Words:
-    """A table of text to text; as text: KEY=VALUE,KEY=VALUE."""
-
-    allowed = "a table of names to texts"
-    metavar = "KEY=VALUE,..."
-
-    def parse(self, text: str) -> dict[str, str]:
-        return self.check(dict(part.partition("=")[::2] for part in text.split(",") if part.strip()))
-
-    def check(self, value: object) -> dict[str, str]:
-        if isinstance(value, str):
-            return self.parse(value)
-        if not isinstance(value, dict):
-            raise Refused
-        if not all(isinstance(word, str) and word.strip() for pair in value.items() for word in pair):
-            raise Refused
-        return {key.strip(): word.strip() for key, word in value.items()}
-
-    def show(self, value: Mapping[str, str]) -> str:
-        return ",".join(f"{key}={word}" for key, word in value.items())
-
-
-class Table:
-    """A table of anything: only files can hold one."""
-
-    allowed = "a table (in a configuration file)"
-    metavar = ""
-
-    def parse(self, text: str) -> dict[str, Any]:
-        raise Refused
-
-    def check(self, value: object) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return value
-        raise Refused
-
-    def show(self, value: Mapping[str, Any]) -> str:
-        return f"{{{len(value)} keys}}" if value else "{}"
-
-
-class Hook:
-    """A function of so many arguments: only a Python file can hold one."""
-
-    metavar = ""
-
-    def __init__(self, *arguments: str) -> None:
-        self.arguments = arguments
-
-    @property
-    def allowed(self) -> str:
-        return f"a function of ({', '.join(self.arguments)}) in a Python file"
-
-    def parse(self, text: str) -> Callable[..., Any]:
-        raise Refused
-
-    def check(self, value: object) -> Callable[..., Any]:
-        if not callable(value):
-            raise Refused
-        import inspect
-
-        try:
-            inspect.signature(value).bind(*self.arguments)
-        except TypeError as fault:
-            raise Refused(f"it cannot be called so: {fault}") from None
-        except ValueError:  # a builtin without a signature
-            pass
-        return value
-
-    def show(self, value: Callable[..., Any]) -> str:
-        return f"{getattr(value, '__qualname__', type(value).__name__)}()"
-
-
-class PostRequest(Hook):
-    """The hook that gunicorn calls with as many of its four arguments as it takes, two at least."""
-
-    def check(self, value: object) -> Callable[..., Any]:
-        for count in (4, 3, 2):
-            try:
-                hook = Hook(*self.arguments[:count]).check(value)
-            except Refused:
-                if count == 2 or not callable(value):
-                    raise
-                continue
-            break
-        if count == 4:
-            return hook
-        return lambda *arguments: hook(*arguments[:count])
-
-
 def near(word: str, words: object) -> str:
     """Return the one of `words` that `word` was probably meant to be, or ""."""
     import difflib
@@ -530,6 +414,10 @@ def near(word: str, words: object) -> str:
 
 def _either(words: tuple[str, ...]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _span(low: str, high: str, top: int) -> str:
+    return f"from {low}" if top == UNLIMITED else f"from {low} to {high}"
 
 
 def _bytes(size: int) -> str:

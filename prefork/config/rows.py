@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .parse import Hook
+from .compound import Hook
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import os
 from collections.abc import Mapping
 
 from ..errors import ConfigError
-from .parse import Each, Path
+from .compound import Each
+from .parse import Path
 from .settings import ROWS, Settings
 
 TYPE_CHECKING = False  # typing costs every start 3 ms

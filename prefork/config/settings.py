@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from .compound import Each, PostRequest, Table, Words
 from .parse import (
+    UNLIMITED,
     Choice,
-    Each,
     Field,
     Group,
     Mask,
     Network,
     Pair,
     Path,
-    PostRequest,
     Size,
     Span,
-    Table,
     Text,
     Toggle,
     User,
     Whole,
-    Words,
 )
 from .rows import Record, hook, row, rows_of
 
@@ -58,7 +56,6 @@ SECURE_SCHEME_HEADERS = {
 }
 
 _DAY = 86400.0
-_UNLIMITED = 2**63 - 1
 _HEAD = 1 << 20  # the scanner's offsets would carry more; nobody's head is larger
 
 _CLASSES = Choice(
@@ -142,13 +139,13 @@ class Settings(Record):
         "--worker-connections", "workers", default=1000, kind=Whole(1, 1_000_000, "connections"),
         help="gevent: requests that a worker runs at once; threads: connections it holds")
     max_requests: int = row(
-        "--max-requests", "workers", default=0, kind=Whole(1, _UNLIMITED, "requests", zero="never"),
+        "--max-requests", "workers", default=0, kind=Whole(1, UNLIMITED, "requests", zero="never"),
         help="replace a worker after so many requests; 0: never")
     max_requests_jitter: int = row(
-        "--max-requests-jitter", "workers", default=0, kind=Whole(0, _UNLIMITED, "requests"),
+        "--max-requests-jitter", "workers", default=0, kind=Whole(0, UNLIMITED, "requests"),
         help="up to so many more, at random, so that not all are replaced at once")
     max_memory: int = row(
-        "--max-memory", "workers", default=0, kind=Size(1 << 20, _UNLIMITED, zero="never"), change="reload",
+        "--max-memory", "workers", default=0, kind=Size(1 << 20, UNLIMITED, zero="never"), change="reload",
         help="replace a worker whose private memory is larger; 0: never")
     max_lifetime: float = row(
         "--max-lifetime", "workers", default=0.0, kind=Span(1, 365 * _DAY, zero="never"), change="reload",
@@ -209,7 +206,7 @@ class Settings(Record):
         "--limit-request-head", "limits", default=65536, kind=Size(1024, _HEAD),
         help="largest head: request line and all fields, in bytes")
     limit_request_body: int = row(
-        "--limit-request-body", "limits", default=1 << 30, kind=Size(1, _UNLIMITED, zero="no limit"),
+        "--limit-request-body", "limits", default=1 << 30, kind=Size(1, UNLIMITED, zero="no limit"),
         help="largest request body; 0: no limit")
     body_memory_limit: int = row(
         "--body-memory-limit", "limits", default=256 << 10, kind=Size(0, 1 << 30),
