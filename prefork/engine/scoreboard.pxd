@@ -1,3 +1,4 @@
+# cython: cdivision=True
 # Shared slots: one anonymous mmap made before the first fork. One writer a slot, no locks; readers
 # (master, status, metrics, siblings) may see a number that is a moment old, never a torn one:
 # every field is an aligned 64-bit word, text is guarded by `sequence` (odd while being written).
