@@ -8,7 +8,6 @@ line of TOML or as a comment that says why not. Our own rows judge the values, s
 from __future__ import annotations
 
 import ast
-import json
 import runpy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from .config.foreign import FOREIGN
 from .config.parse import Mask, Refused, User
+from .config.render import toml
 from .config.rows import Row
 from .config.settings import ROWS
 from .errors import ConfigError
@@ -38,7 +38,7 @@ REMARKS = {
 KEEPALIVE = "keepalive is not set in the file: gunicorn closes idle connections after 2 s, prefork after 75 s"
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Print TOML on stdout and a summary on stderr. Raises ConfigError for a file that cannot be run."""
     if any(word in ("-h", "--help") for word in arguments):
         print(USAGE)
@@ -150,7 +150,7 @@ def _setting(row: Row, value: object) -> tuple[str, str]:
         return f"{row.name} = 0o{checked:03o}", ""
     plain = value if isinstance(value, bool | int | float | str) else checked
     try:
-        return f"{row.name} = {toml(plain)}", ""
+        return f"{row.name} = {toml(_plain(plain))}", ""
     except TypeError as fault:
         return "", f"TOML cannot hold {fault}; keep the Python file"
 
@@ -167,24 +167,13 @@ def _comment(text: str) -> str:
     return "# " + " ".join(text.split("\n"))
 
 
-def toml(value: object) -> str:
-    """Return a value as TOML 1.0. Raises TypeError that names what cannot be said in it."""
+def _plain(value: object) -> object:
+    """The value as TOML has it, without what is None. Raises TypeError that names what TOML cannot hold."""
     match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case bool() | int() | float() | str():
+            return value
         case list() | tuple():
-            return "[" + ", ".join(map(toml, value)) + "]"
+            return [_plain(each) for each in value]
         case Mapping():
-            pairs = (f"{_key(key)} = {toml(each)}" for key, each in value.items() if each is not None)
-            return "{ " + ", ".join(pairs) + " }" if value else "{}"
+            return {str(key): _plain(each) for key, each in value.items() if each is not None}
     raise TypeError(f"{value!r}")
-
-
-def _key(key: object) -> str:
-    text = str(key)
-    bare = text.isascii() and text.replace("-", "").replace("_", "").isalnum()
-    return text if bare else json.dumps(text, ensure_ascii=False)
