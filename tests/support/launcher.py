@@ -7,9 +7,11 @@ session, so that orphans can be found and nothing else can be hit.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -127,10 +129,8 @@ class Server:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         limits: Mapping[str, int] | None = None,
-        workers: int = 1,
     ) -> None:
         """Start. The listeners are handed over and closed here; without any, the arguments have to bind."""
-        self.workers_wanted = workers
         self.address: tuple[str, int] | str = ("", 0)
         for listener in reversed(listeners):
             name = listener.getsockname()
@@ -266,26 +266,40 @@ class Server:
 
 
 class Events:
-    """Words that an application sends to its test while it runs: one datagram each, in order.
+    """Words that an application sends to its test while it runs: one line each through a FIFO, in order.
 
-    The path goes to the server in PREFORK_TEST_EVENTS; apps/testevents.py is the other end.
+    The path goes to the server in PREFORK_TEST_EVENTS; apps/testevents.py is the other end. Not a datagram
+    socket: that holds ten words (net.unix.max_dgram_qlen), and the eleventh would block the application.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
+        os.mkfifo(path)
+        # For writing too, so that it never ends while no application has it open (fifo(7)).
+        self.number = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(self.number, fcntl.F_SETPIPE_SZ, 1 << 20)
+        self.buffer = b""
 
     @property
     def env(self) -> dict[str, str]:
         return {"PREFORK_TEST_EVENTS": str(self.path)}
 
-    def next(self, deadline: float = DEADLINE) -> str:
-        self.socket.settimeout(deadline)
+    def _fill(self) -> None:
         try:
-            return self.socket.recv(1 << 16).decode()
-        except TimeoutError:
-            raise AssertionError(f"the application said nothing within {deadline} s") from None
+            self.buffer += os.read(self.number, 1 << 20)
+        except BlockingIOError:
+            return
+
+    def next(self, deadline: float = DEADLINE) -> str:
+        """The next word; waits for it."""
+        end = time.monotonic() + deadline
+        while b"\n" not in self.buffer:
+            ready, _, _ = select.select([self.number], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                raise AssertionError(f"the application said nothing within {deadline} s")
+            self._fill()
+        word, _, self.buffer = self.buffer.partition(b"\n")
+        return word.decode()
 
     def expect(self, word: str, deadline: float = DEADLINE) -> None:
         """The next word has to be this one."""
@@ -294,16 +308,13 @@ class Events:
 
     def waiting(self) -> list[str]:
         """The words that have arrived, without waiting for any."""
-        words = []
-        self.socket.setblocking(False)
-        while True:
-            try:
-                words.append(self.socket.recv(1 << 16).decode())
-            except BlockingIOError:
-                return words
+        self._fill()
+        words = self.buffer.decode().splitlines()
+        self.buffer = b""
+        return words
 
     def close(self) -> None:
-        self.socket.close()
+        os.close(self.number)
 
 
 def until(condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:

@@ -1,0 +1,7 @@
+"""The table in the admin site."""
+
+from django.contrib import admin
+
+from files.models import Upload
+
+admin.site.register(Upload)
