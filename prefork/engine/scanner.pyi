@@ -8,7 +8,7 @@ FIELDS_MAX: Final[int]
 """The most fields one head may have, whatever the limit asked for."""
 
 FAULTS: Final[dict[int, str]]
-"""scan.h's fault codes and their names, without FAULT_."""
+"""scan.h's fault codes and their names, as in errors.py ("bare_lf")."""
 
 FORMS: Final[dict[int, str]]
 KINDS: Final[dict[int, str]]

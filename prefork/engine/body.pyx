@@ -1,0 +1,174 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
+"""Request bodies, whole before the application runs: in memory up to a limit, then in an unlinked file.
+
+So ``wsgi.input`` is a real file object (io.BytesIO or io.BufferedReader) with all that PEP 3333 asks for
+and more (seek, tell, fileno for the spooled ones), and a slow upload never reaches the application.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+from posix.unistd cimport SEEK_SET, close, lseek, write
+import io
+
+cdef object BytesIO = io.BytesIO
+cdef object file_open = io.open
+
+
+cdef class EmptyInput:
+    """``wsgi.input`` of a request without a body: at its end from the start. Has no state, so one serves all."""
+
+    def read(self, size=-1, /):
+        """b"", always."""
+        return b""
+
+    def read1(self, size=-1, /):
+        """b"", always."""
+        return b""
+
+    def readline(self, size=-1, /):
+        """b"", always."""
+        return b""
+
+    def readlines(self, hint=-1, /):
+        """[], always."""
+        return []
+
+    def readinto(self, buffer, /):
+        """0, always."""
+        return 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def readable(self):
+        """True."""
+        return True
+
+    def writable(self):
+        """False."""
+        return False
+
+    def seekable(self):
+        """False."""
+        return False
+
+    def close(self):
+        """Nothing to close."""
+
+    @property
+    def closed(self):
+        return False
+
+
+EMPTY_INPUT = EmptyInput()
+
+
+cdef class Body:
+    """Takes a request body as it comes. `total` is its size in bytes so far.
+
+    Raises OSError when the spool file cannot be made or written (a full disk).
+    """
+
+    def __cinit__(self):
+        self.spool = -1
+
+    def __dealloc__(self):
+        self.discard()
+
+    cdef void begin(self, uint64_t expected, uint64_t memory_limit, object open_spool):
+        """expected: bytes if known, else 0."""
+        self.memory_limit = memory_limit
+        self.open_spool = open_spool
+        self.filled = 0
+        self.total = 0
+        self.capacity = 0
+        self.memory = None
+        if expected and expected <= memory_limit:
+            self.capacity = expected
+            self.memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>expected)
+
+    cdef uint8_t *room(self, size_t *size) noexcept:
+        """Where the next bytes of a body of known size may be received in place; NULL when not in memory."""
+        size[0] = self.capacity - self.filled
+        if self.spool >= 0 or self.memory is None or size[0] == 0:
+            return NULL
+        return <uint8_t *>PyBytes_AS_STRING(self.memory) + self.filled
+
+    cdef int took(self, size_t size) except -1:
+        """size bytes were received into room()."""
+        self.filled += size
+        self.total += size
+        return 0
+
+    cdef int append(self, const uint8_t *data, size_t size) except -1:
+        self.total += size
+        if self.spool < 0 and self.filled + size > self.memory_limit:
+            self.spool = self.open_spool()
+            if self.filled:
+                write_all(self.spool, <const uint8_t *>PyBytes_AS_STRING(self.memory), self.filled)
+            self.memory = None
+            self.capacity = self.filled = 0
+        if self.spool >= 0:
+            write_all(self.spool, data, size)
+            return 0
+        if self.filled + size > self.capacity:
+            self.grow(self.filled + size)
+        memcpy(PyBytes_AS_STRING(self.memory) + self.filled, data, size)
+        self.filled += size
+        return 0
+
+    cdef int grow(self, size_t least) except -1:
+        cdef size_t size = self.capacity * 2 if self.capacity else 4096
+        if size < least:
+            size = least
+        if size > self.memory_limit and least <= self.memory_limit:
+            size = self.memory_limit
+        cdef bytes memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+        if self.filled:
+            memcpy(PyBytes_AS_STRING(memory), PyBytes_AS_STRING(self.memory), self.filled)
+        self.memory = memory
+        self.capacity = size
+        return 0
+
+    cdef object finish(self):
+        """The body as a binary file object at its start. The Body is empty afterwards."""
+        cdef object memory
+        cdef int spool = self.spool
+        if spool >= 0:
+            self.spool = -1
+            if lseek(spool, 0, SEEK_SET) < 0:
+                close(spool)
+                raise OSError(errno, "request body: lseek")
+            return file_open(spool, "rb")
+        if self.filled == 0:
+            return EMPTY_INPUT
+        memory = self.memory
+        self.memory = None
+        if self.filled != self.capacity:
+            memory = memory[:self.filled]
+        self.capacity = self.filled = 0
+        return BytesIO(memory)
+
+    cdef void discard(self) noexcept:
+        if self.spool >= 0:
+            close(self.spool)
+            self.spool = -1
+        self.memory = None
+        self.capacity = self.filled = 0
+
+
+cdef int write_all(int descriptor, const uint8_t *data, size_t size) except -1:
+    cdef ssize_t n
+    while size:
+        n = write(descriptor, data, size)
+        if n < 0:
+            if errno == EINTR:
+                continue
+            raise OSError(errno, "request body: write to the spool file")
+        data += n
+        size -= n
+    return 0

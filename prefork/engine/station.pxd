@@ -1,0 +1,89 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from prefork.engine.accesslog cimport AccessLog
+from prefork.engine.environ cimport EnvironTable
+from prefork.engine.scan cimport scan_head, scan_limits
+from prefork.engine.scoreboard cimport RequestSlot, Scoreboard, WorkerSlot
+
+cdef enum:
+    PARKED = 256
+
+cdef enum Wait:
+    WAIT_HEAD = 0      # for a whole request head
+    WAIT_BODY = 1      # for request body bytes
+    WAIT_IDLE = 2      # kept alive, between requests
+    WAIT_WRITE = 3     # for the client to take bytes
+    WAIT_LINGER = 4    # for the client to close its side
+    WAITS = 5
+
+# One deadline of one member, in the queue of what it waits for.
+cdef struct Link:
+    Link *before
+    Link *after
+    int64_t deadline
+    void *owner        # borrowed: a member unlinks itself before it goes
+
+cdef struct Queue:
+    Link ends          # sentinel: after is the earliest, before the latest
+    int64_t span       # every link waits equally long, so appending keeps the order
+
+cdef class Member:
+    cdef Link link
+    cdef int expired(self) except -1
+    cdef int chunk(self, object data) except -1
+    cdef int hint(self, list headers) except -1
+
+cdef class Station:
+    # process
+    cdef readonly dict members             # descriptor -> what turns when it is ready
+    cdef readonly EnvironTable environs
+    cdef readonly AccessLog access_log     # or None
+    cdef Scoreboard scoreboard
+    cdef WorkerSlot *slot
+    cdef int worker
+    cdef int epoll
+    cdef scan_limits limits
+    cdef uint64_t body_limit
+    cdef uint64_t body_memory_limit
+    cdef uint64_t response_limit
+    cdef int64_t body_least                # bytes a client must send in one body span
+    cdef int64_t request_span              # ns a request may take; 0: no limit
+    cdef bint use_sendfile
+    cdef bint stream_bodies
+    cdef tuple refusals                    # by fault code: (status, bytes after the status line's date)
+    cdef object trusted                    # peer address -> bool
+    cdef object open_spool                 # () -> descriptor of an unlinked file
+    cdef object on_app_fault               # (environ, exception)
+    cdef object on_refusal                 # (remote, code)
+    cdef object on_notice                  # (text)
+    cdef object pre_request
+    cdef object post_request
+    cdef public object wait_writable       # (connection, deadline ns) -> bool; None: poll(2) here
+    cdef object application
+
+    # loop
+    cdef public bint draining
+    cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
+    cdef int64_t now                       # ns, monotonic, of this turn
+    cdef int64_t ready_ns                  # ns, monotonic: when epoll told of this turn's events
+    cdef Queue queues[WAITS]
+    cdef uint8_t *buffer
+    cdef size_t buffer_size
+    cdef scan_head head
+    cdef char stamp[128]                   # "Server: ...\r\nDate: ...\r\n"
+    cdef size_t stamp_len
+    cdef size_t server_len                 # the Server line's share of the stamp
+    cdef int64_t stamp_second
+    cdef PyObject *parked[PARKED]          # Response objects between requests, owned
+    cdef int parked_count
+    cdef int *free_requests                # free request slots, the last one is taken next
+    cdef int free_count
+    cdef RequestSlot *take_request(self, int *index) noexcept
+    cdef void free_request(self, RequestSlot *slot, int index) noexcept
+
+    cdef void enqueue(self, Member member, int wait) noexcept
+    cdef void restamp(self) noexcept
+    cdef tuple format_refusals(self, dict refusals)
+
+cdef void unlink(Link *link) noexcept nogil
+cdef int64_t monotonic_ns() noexcept nogil

@@ -1,0 +1,79 @@
+from collections.abc import Callable
+from typing import Any
+
+from prefork.engine.accesslog import AccessLog
+from prefork.engine.environ import EnvironTable
+from prefork.engine.scoreboard import Scoreboard
+
+class Member:
+    """Something with a deadline that also sends chunks; Connection is the one there is."""
+
+class Station:
+    """The state that one worker process keeps for all its connections. Seconds and bytes."""
+
+    members: dict[int, Any]
+    """Descriptor -> what has a turn when it is ready: an object with turn(events) -> Outcome."""
+    environs: EnvironTable
+    access_log: AccessLog | None
+    exhausted: bool
+    """accept found no descriptor, and none was closed since."""
+    draining: bool
+    """Responses say Connection: close from now on."""
+    wait_writable: Callable[[Any, int], bool] | None
+    """(connection, deadline in monotonic ns) -> whether it can be written; None: poll(2)."""
+
+    def __init__(
+        self,
+        *,
+        epoll: int,
+        environs: EnvironTable,
+        access_log: AccessLog | None,
+        scoreboard: Scoreboard,
+        worker: int,
+        refusals: dict[int, tuple[int, str, str]],
+        trusted: Callable[[str], bool],
+        open_spool: Callable[[], int],
+        on_app_fault: Callable[[dict[str, Any] | None, BaseException], None],
+        on_refusal: Callable[[str, int], None],
+        on_notice: Callable[[str], None],
+        application: Callable[..., Any] | None,
+        pre_request: Callable[[dict[str, Any]], None] | None = None,
+        post_request: Callable[[dict[str, Any], int], None] | None = None,
+        server: str = "prefork",
+        head_limit: int = 65536,
+        line_limit: int = 4094,
+        field_limit: int = 8190,
+        fields_limit: int = 100,
+        body_limit: int = 1 << 30,
+        body_memory_limit: int = 262144,
+        response_limit: int = 8 << 20,
+        head_timeout: float = 20,
+        body_timeout: float = 30,
+        body_min_rate: float = 240,
+        keepalive: float = 75,
+        write_timeout: float = 120,
+        linger_timeout: float = 2,
+        request_timeout: float = 0,
+        sendfile: bool = True,
+        stream_bodies: bool = False,
+    ) -> None: ...
+    def turn(self) -> None:
+        """A new turn of the loop: look at the clocks. Called after each wait for events."""
+
+    def wait_span(self) -> float:
+        """Seconds until the next deadline, 0 when one has passed, -1 when there is none."""
+
+    def expire(self) -> None:
+        """Act on every deadline that has passed."""
+
+    def waiting(self, wait: int) -> list[Any]:
+        """The members in one queue (a Wait number), the one with the earliest deadline first."""
+
+    def held(self) -> int:
+        """Connections that are open."""
+
+    def late(self) -> bool:
+        """Whether this turn has lasted so long that other workers should take what has not begun."""
+
+    def first_waiting(self, wait: int) -> Any:
+        """The member in one queue that has waited longest, or None."""

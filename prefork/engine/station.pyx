@@ -1,0 +1,266 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
+"""What one worker's connections share: limits, clock, deadlines, buffers, parked responses, its slots.
+
+Deadlines: everything of one kind waits equally long, so each kind is a queue in order of expiry;
+renewing a deadline moves a link to the end (a few pointer writes), and only the heads are ever looked at.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.ref cimport Py_XDECREF
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from prefork.engine.accesslog cimport AccessLog
+from prefork.engine.environ cimport EnvironTable
+from prefork.engine.scan cimport SCAN_FIELDS_MAX
+from prefork.engine.scoreboard cimport RequestSlot, Scoreboard
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    cdef struct tm:
+        int tm_sec
+        int tm_min
+        int tm_hour
+        int tm_mday
+        int tm_mon
+        int tm_year
+        int tm_wday
+    tm *gmtime_r(const time_t *seconds, tm *parts)
+    enum:
+        CLOCK_REALTIME_COARSE
+        CLOCK_MONOTONIC_COARSE
+
+cdef extern from "stdio.h" nogil:
+    int snprintf(char *out, size_t size, const char *format, ...)
+
+cdef const char **DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+cdef const char **MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+cdef enum:
+    BUFFER_SIZE = 65536
+    LATE_NS = 1000000
+
+
+cdef int64_t monotonic_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t>t.tv_sec * 1000000000 + t.tv_nsec
+
+
+cdef void unlink(Link *link) noexcept nogil:
+    if link.before != NULL:
+        link.before.after = link.after
+        link.after.before = link.before
+        link.before = link.after = NULL
+
+
+cdef class Member:
+    """Something with a deadline that also sends chunks; Connection is the one there is."""
+
+    cdef int expired(self) except -1:
+        return 0
+
+    cdef int chunk(self, object data) except -1:
+        return 0
+
+    cdef int hint(self, list headers) except -1:
+        return 0
+
+
+cdef class Station:
+    """The state that one worker process keeps for all its connections.
+
+    Times are in seconds, sizes in bytes. `epoll` is the descriptor of the reactor's epoll instance.
+    `refusals`: fault code -> (status, reason phrase, text); `trusted`: peer address -> whether its
+    forwarded headers are believed; `open_spool`: makes the unlinked file for a large body.
+    """
+
+    def __init__(
+        self, *, int epoll, EnvironTable environs, AccessLog access_log, Scoreboard scoreboard, int worker,
+        dict refusals, trusted, open_spool, on_app_fault, on_refusal, on_notice, application,
+        pre_request=None, post_request=None, str server="prefork",
+        uint64_t head_limit=65536, uint64_t line_limit=4094, uint64_t field_limit=8190, uint64_t fields_limit=100,
+        uint64_t body_limit=1 << 30, uint64_t body_memory_limit=262144, uint64_t response_limit=8 << 20,
+        double head_timeout=20, double body_timeout=30, double body_min_rate=240, double keepalive=75,
+        double write_timeout=120, double linger_timeout=2, double request_timeout=0, bint sendfile=True,
+        bint stream_bodies=False,
+    ):
+        cdef int i
+        self.members = {}
+        self.epoll = epoll
+        self.environs = environs
+        self.access_log = access_log
+        self.scoreboard = scoreboard
+        self.worker = worker
+        self.slot = scoreboard.worker_slot(worker)
+        self.limits.head_size = head_limit
+        self.limits.line_size = line_limit
+        self.limits.field_size = field_limit
+        self.limits.field_count = min(fields_limit, SCAN_FIELDS_MAX)
+        self.body_limit = body_limit
+        self.body_memory_limit = body_memory_limit
+        self.response_limit = response_limit
+        self.body_least = <int64_t>(body_min_rate * body_timeout)
+        self.request_span = <int64_t>(request_timeout * 1e9)
+        self.use_sendfile = sendfile
+        self.stream_bodies = stream_bodies
+        self.trusted = trusted
+        self.open_spool = open_spool
+        self.on_app_fault = on_app_fault
+        self.on_refusal = on_refusal
+        self.on_notice = on_notice
+        self.application = application
+        self.pre_request = pre_request
+        self.post_request = post_request
+        spans = (head_timeout, body_timeout, keepalive, write_timeout, linger_timeout)
+        for i in range(WAITS):
+            self.queues[i].span = <int64_t>(<double>spans[i] * 1e9)
+            self.queues[i].ends.before = self.queues[i].ends.after = &self.queues[i].ends
+        cdef bytes line = b"Server: " + server.encode("latin-1") + b"\r\n" if server else b""
+        if len(line) > 64:
+            raise ValueError(f"server name {server!r} is too long (40 bytes at most)")
+        memcpy(self.stamp, PyBytes_AS_STRING(line), len(line))
+        self.server_len = len(line)
+        self.stamp_second = -1
+        self.turn()
+        self.refusals = self.format_refusals(refusals)
+        self.free_count = scoreboard.requests_per_worker
+        self.free_requests = <int *>malloc(self.free_count * sizeof(int))
+        if self.free_requests == NULL:
+            raise MemoryError()
+        for i in range(self.free_count):
+            self.free_requests[i] = self.free_count - 1 - i
+
+    def __cinit__(self):
+        self.buffer_size = BUFFER_SIZE
+        self.buffer = <uint8_t *>malloc(BUFFER_SIZE)
+        if self.buffer == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        cdef int i
+        free(self.buffer)
+        free(self.free_requests)
+        for i in range(self.parked_count):
+            Py_XDECREF(self.parked[i])
+
+    cdef tuple format_refusals(self, dict refusals):
+        cdef list table = [None] * (max(refusals) + 1)
+        for code, (status, reason, text) in refusals.items():
+            body = text.encode("latin-1") + b"\n"
+            table[code] = (
+                status,
+                f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1"),
+                f"Content-Type: text/plain; charset=latin-1\r\nContent-Length: {len(body)}\r\n"
+                "Connection: close\r\n\r\n".encode("latin-1"),
+                body,
+            )
+        return tuple(table)
+
+    def turn(self):
+        """A new turn of the loop: look at the clocks. Called after each wait for events."""
+        cdef timespec t
+        self.ready_ns = self.now = monotonic_ns()
+        clock_gettime(CLOCK_REALTIME_COARSE, &t)
+        if t.tv_sec != self.stamp_second:
+            self.stamp_second = t.tv_sec
+            self.restamp()
+        self.slot.beat_ns = self.now
+
+    cdef void restamp(self) noexcept:
+        # RFC 9110 5.6.7 IMF-fixdate; strftime would follow the locale.
+        cdef tm parts
+        cdef time_t second = <time_t>self.stamp_second
+        gmtime_r(&second, &parts)
+        self.stamp_len = self.server_len + snprintf(
+            self.stamp + self.server_len, 64, b"Date: %s, %02d %s %04d %02d:%02d:%02d GMT\r\n",
+            DAYS[parts.tm_wday], parts.tm_mday, MONTHS[parts.tm_mon], 1900 + parts.tm_year,
+            parts.tm_hour, parts.tm_min, parts.tm_sec,
+        )
+
+    # --- deadlines ---
+
+    cdef void enqueue(self, Member member, int wait) noexcept:
+        """Give member a new deadline; it had at most one."""
+        cdef Queue *queue = &self.queues[wait]
+        cdef Link *link = &member.link
+        unlink(link)
+        link.deadline = self.now + queue.span
+        link.owner = <void *>member
+        link.before = queue.ends.before
+        link.after = &queue.ends
+        link.before.after = link
+        queue.ends.before = link
+
+    def wait_span(self):
+        """Seconds until the next deadline, 0 when one has passed, -1 when there is none."""
+        cdef int64_t first = 0
+        cdef Link *link
+        cdef int i
+        for i in range(WAITS):
+            link = self.queues[i].ends.after
+            if link != &self.queues[i].ends and (first == 0 or link.deadline < first):
+                first = link.deadline
+        if first == 0:
+            return -1.0
+        cdef int64_t left = first - monotonic_ns()
+        return left / 1e9 if left > 0 else 0.0
+
+    def expire(self):
+        """Act on every deadline that has passed."""
+        cdef Link *link
+        cdef Member member
+        cdef int i
+        for i in range(WAITS):
+            while True:
+                link = self.queues[i].ends.after
+                if link == &self.queues[i].ends or link.deadline > self.now:
+                    break
+                member = <Member>link.owner
+                unlink(link)
+                member.expired()
+
+    def waiting(self, int wait):
+        """The members in one queue (a Wait number), the one with the earliest deadline first."""
+        cdef list found = []
+        cdef Link *link = self.queues[wait].ends.after
+        while link != &self.queues[wait].ends:
+            found.append(<Member>link.owner)
+            link = link.after
+        return found
+
+    def held(self):
+        """Connections that are open."""
+        return self.slot.connections
+
+    def late(self):
+        """Whether this turn has lasted so long that other workers should take what has not begun."""
+        return monotonic_ns() - self.ready_ns > LATE_NS
+
+    def first_waiting(self, int wait):
+        """The member in one queue that has waited longest, or None."""
+        cdef Link *link = self.queues[wait].ends.after
+        return None if link == &self.queues[wait].ends else <Member>link.owner
+
+    def set_span(self, int wait, double seconds):
+        """Change how long later deadlines of one kind are; the queue must keep its order, so only where it is empty
+        or the new span is not shorter than what is left of the last one."""
+        self.queues[wait].span = <int64_t>(seconds * 1e9)
+
+    # --- request slots ---
+
+    cdef RequestSlot *take_request(self, int *index) noexcept:
+        if self.free_count == 0:
+            # More requests than slots (a worker class that runs more than it said): the last one is shared.
+            index[0] = -1
+            return self.scoreboard.request_slot(self.worker, self.scoreboard.requests_per_worker - 1)
+        self.free_count -= 1
+        index[0] = self.free_requests[self.free_count]
+        return self.scoreboard.request_slot(self.worker, index[0])
+
+    cdef void free_request(self, RequestSlot *slot, int index) noexcept:
+        slot.start_ns = 0
+        slot.deadline_ns = 0
+        if index >= 0:
+            self.free_requests[self.free_count] = index
+            self.free_count += 1

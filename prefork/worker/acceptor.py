@@ -1,0 +1,93 @@
+"""When a worker accepts: one listener as its epoll sees it.
+
+Rules: a worker that holds clearly more connections than an idle sibling leaves accepting to it (epoll alone
+wakes the same worker again and again); one that is out of descriptors makes room by closing its longest-idle
+connection, and looks away from the listener while there is none; each accepted connection is served before
+the next is accepted, so nothing waits in a busy worker that an idle one could take.
+"""
+
+from __future__ import annotations
+
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..engine.connection import Connection, Endpoint
+    from .reactor import Reactor
+
+BATCH = 64  # connections a turn; connections already open want their turn too
+LOOK_AWAY = 0.002  # seconds for a nudged sibling to accept, before this worker does it after all
+EXHAUSTED = 0.1  # seconds without descriptors before accept is tried again, if none is closed before
+WAIT_IDLE = 2  # engine/station.pxd
+
+
+class Acceptor:
+    """Member of the reactor for one listener."""
+
+    def __init__(self, reactor: Reactor, endpoint: Endpoint) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._station = reactor.station
+        self._watching = False
+        self._patience = False  # the sibling had its chance: accept once regardless
+
+    def open(self) -> None:
+        """Watch the listener: from now on connections may come."""
+        if not self._watching:
+            # Exclusive: one waiting worker is woken for a connection, not all of them (man 2 epoll_ctl).
+            self._reactor.epoll.register(self._endpoint.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            self._watching = True
+
+    def close(self) -> None:
+        """Look away from the listener."""
+        if self._watching:
+            self._reactor.epoll.unregister(self._endpoint.descriptor)
+            self._watching = False
+
+    def turn(self, events: int = 0) -> int:
+        """A connection waits, or a sibling thinks so."""
+        accept = self._endpoint.accept
+        settle = self._reactor.settle
+        for _ in range(BATCH):
+            if not self._reactor.has_room():
+                break
+            if self._patience:
+                self._patience = False
+            elif (sibling := self._endpoint.lighter_sibling()) >= 0:
+                self._leave_to(sibling)
+                break
+            try:
+                connection = accept()
+            except OSError:
+                if not self._make_room():
+                    break
+                continue
+            if connection is None:
+                break
+            outcome = connection.turn(0)
+            if outcome:
+                settle(connection, outcome)
+            if self._station.late():
+                break
+        return 0
+
+    def _leave_to(self, sibling: int) -> None:
+        self._reactor.scoreboard.nudge(sibling)
+        self.close()
+        self._reactor.later(LOOK_AWAY, self._resume)
+
+    def _resume(self) -> None:
+        if not self._reactor.draining:
+            self._patience = True
+            self.open()
+
+    def _make_room(self) -> bool:
+        """Out of descriptors: close the connection that has been idle longest. False: there is none."""
+        idle: Connection | None = self._station.first_waiting(WAIT_IDLE)
+        if idle is not None:
+            idle.abandon()
+            return True
+        self.close()
+        self._reactor.later(EXHAUSTED, self._resume)
+        self._reactor.log_exhaustion()
+        return False

@@ -1,0 +1,203 @@
+"""The loop of a worker: epoll, deadlines, accepting, draining. The request path itself is compiled.
+
+Owns the epoll descriptor and everything that has a turn in it: connections (by descriptor, in
+`station.members`), acceptors, and what `watch` was given. One thread at a time is the reactor's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections import deque
+
+from .acceptor import Acceptor
+from .assemble import make_endpoint, make_station
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..engine.accesslog import AccessLog
+    from ..engine.connection import Connection
+    from ..net.channel import Boot
+
+PIPELINED, WAITING, GONE = 1, 2, 3  # Outcome, engine/connection.pxd
+WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
+EVENTS = 64  # a poll: the list and its buffer stay in small allocations
+LOG_IDLE = 0.01  # seconds without events after which the access log is written
+LOG_SPAN = 1.0  # seconds that a line may wait at most
+LOG_BATCH = 32 * 1024  # bytes that are written without waiting
+IDLE_GRACE = 1.0  # seconds that a draining worker gives kept-alive clients to send one more request
+
+
+class Reactor:
+    """Serves the listeners of a Boot until drained or stopped."""
+
+    def __init__(
+        self, boot: Boot, application: Callable[..., Any], *, access_log: AccessLog | None = None
+    ) -> None:
+        self.epoll = select.epoll()
+        self.scoreboard = boot.scoreboard
+        self.draining = False
+        self._boot = boot
+        self._access_log = access_log
+        self._log_due = 0.0
+        self._done = False
+        self._again: deque[Connection] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_number = 0
+        self._told_exhaustion = -60.0
+        self.station = make_station(boot, application, self.epoll.fileno(), access_log)
+        self._acceptors = [
+            Acceptor(self, make_endpoint(self.station, boot, listener, multithread=False))
+            for listener in boot.listeners
+        ]
+        nudge = boot.scoreboard.nudges[boot.slot]
+        self.watch(nudge, self._nudged)
+
+    # --- for whoever owns the worker ---
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call callback whenever fd is readable."""
+        self.station.members[fd] = _Watch(callback)
+        self.epoll.register(fd, select.EPOLLIN)
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call callback once, seconds from now."""
+        self._timer_number += 1
+        heapq.heappush(self._timers, (time.monotonic() + seconds, self._timer_number, callback))
+
+    def drain(self, deadline: float) -> None:
+        """Accept no more, answer what was accepted, then run() returns; at `deadline` (monotonic) at the latest."""
+        if self.draining:
+            return
+        self.draining = self.station.draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        now = time.monotonic()
+        # A kept-alive client may be sending right now; it gets this long, and its answer says close.
+        self.later(max(0.0, min(IDLE_GRACE, deadline - now)), self._retire_idle)
+        self.later(max(0.0, deadline - now), self.stop)
+
+    def stop(self) -> None:
+        """Close everything; run() returns."""
+        self._done = True
+
+    def run(self) -> None:
+        """Serve until drained or stopped."""
+        station, again = self.station, self._again
+        poll, member_of, settle = self.epoll.poll, station.members.get, self.settle
+        for acceptor in self._acceptors:
+            acceptor.open()
+        try:
+            while not self._done:
+                events = poll(self._span(), EVENTS)
+                station.turn()
+                for fd, mask in events:
+                    member = member_of(fd)
+                    if member is not None:
+                        outcome = member.turn(mask)
+                        if outcome:
+                            settle(member, outcome)
+                if again:
+                    for _ in range(len(again)):
+                        connection = again.popleft()
+                        outcome = connection.turn(0)
+                        if outcome:
+                            settle(connection, outcome)
+                if self._access_log is not None and self._access_log.pending:
+                    self._write_log(idle=not events)
+                if self.draining and not station.held():
+                    break
+        finally:
+            self._close()
+
+    # --- for acceptors and connections ---
+
+    def settle(self, connection: Connection, outcome: int) -> None:
+        """Act on an Outcome other than KEEP."""
+        if outcome == PIPELINED:
+            self._again.append(connection)
+
+    def has_room(self) -> bool:
+        """Whether one more connection may be accepted."""
+        return not self.draining
+
+    def log_exhaustion(self) -> None:
+        """Out of descriptors and nothing idle to close: tell, at most once a minute."""
+        now = time.monotonic()
+        if now - self._told_exhaustion >= 60.0:
+            self._told_exhaustion = now
+            self._boot.log.error(
+                "no file descriptor left for a new connection (limit: ulimit -n); accepting goes on when one is closed"
+            )
+
+    # --- the loop's own ---
+
+    def _span(self) -> float:
+        """Seconds that the loop may sleep; -1: until something happens."""
+        span = self.station.wait_span()
+        if span == 0:
+            self.station.expire()
+            span = self.station.wait_span()
+        if self._timers:
+            now = time.monotonic()
+            while self._timers and self._timers[0][0] <= now:
+                heapq.heappop(self._timers)[2]()
+            if self._timers:
+                left = max(0.0, self._timers[0][0] - now)
+                span = left if span < 0 else min(span, left)
+        if self._again or self._done:
+            return 0.0
+        if self._access_log is not None and self._access_log.pending:
+            span = LOG_IDLE if span < 0 else min(span, LOG_IDLE)
+        if self.draining and not self.station.held():
+            return 0.0
+        return span
+
+    def _write_log(self, *, idle: bool) -> None:
+        log = self._access_log
+        assert log is not None
+        now = time.monotonic()
+        if idle or log.pending >= LOG_BATCH or now >= self._log_due:
+            log.flush()
+            self._log_due = now + LOG_SPAN
+
+    def _nudged(self) -> None:
+        """A sibling holds more connections than this worker and left one for it."""
+        self.scoreboard.nudged(self._boot.slot)
+        if not self.draining:
+            for acceptor in self._acceptors:
+                acceptor.turn()
+
+    def _retire_idle(self) -> None:
+        for wait in (WAIT_IDLE, WAIT_HEAD):
+            for connection in self.station.waiting(wait):
+                outcome = connection.retire()
+                if outcome:
+                    self.settle(connection, outcome)
+        if self.station.held():
+            self.later(0.1, self._retire_idle)
+
+    def _close(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for member in list(self.station.members.values()):
+            if not isinstance(member, _Watch):
+                member.abandon()
+        if self._access_log is not None:
+            self._access_log.flush()
+        self.epoll.close()
+
+
+class _Watch:
+    """Member for a descriptor that is no connection."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+
+    def turn(self, events: int) -> int:
+        self._callback()
+        return 0
