@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # typing costs every start 3 ms, dataclasses 20
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..config.hooks import Server, Worker
     from ..config.settings import Settings
     from ..engine.scoreboard import Scoreboard
     from .listener import Listener
@@ -33,7 +34,7 @@ class Boot:
     """All that a worker is given; valid from the fork to the worker's end.
 
     `channel` is the worker's end; `slot` is its place in `scoreboard`; `generation` counts reloads from 1;
-    `server` is what hooks are given as their first argument.
+    `server` and `worker` are what hooks are given; `log` has the methods of a Logger.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Boot:
         "server",
         "settings",
         "slot",
+        "worker",
     )
 
     def __init__(
@@ -59,7 +61,8 @@ class Boot:
         generation: int,
         master_pid: int,
         log: Any,
-        server: Any = None,
+        server: Server,
+        worker: Worker,
     ) -> None:
         self.settings = settings
         self.listeners = listeners
@@ -70,6 +73,7 @@ class Boot:
         self.master_pid = master_pid
         self.log = log
         self.server = server
+        self.worker = worker
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

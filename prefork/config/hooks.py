@@ -1,0 +1,73 @@
+"""Hooks: calling them, and the `server` and `worker` that they are given, as gunicorn's hooks know them.
+
+Plain views: a hook may read them and log through them; changing them changes nothing.
+"""
+
+from __future__ import annotations
+
+from ..errors import BootError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .settings import Settings
+
+
+class Server:
+    """`pid` is the master's; `address` is where it listens, as texts; `WORKERS` maps pids to workers."""
+
+    def __init__(self, settings: Settings, log: Any) -> None:
+        self.cfg = settings
+        self.log = log
+        self.pid = 0
+        self.address: tuple[str, ...] = ()
+        self.num_workers = settings.workers
+        self.proc_name = settings.proc_name or settings.wsgi_app or settings.default_proc_name
+        self.WORKERS: Mapping[int, Worker] = {}
+
+    @property
+    def settings(self) -> Settings:
+        return self.cfg
+
+
+class Worker:
+    """`age` counts workers from 1; `pid` is 0 before the fork; `nr` is the number of answered requests."""
+
+    def __init__(self, settings: Settings, log: Any, *, age: int, ppid: int, slot: int) -> None:
+        self.cfg = settings
+        self.log = log
+        self.age = age
+        self.ppid = ppid
+        self.slot = slot
+        self.pid = 0
+        self.nr = 0
+        self.alive = True
+        self.booted = False
+        self.aborted = False
+        self.wsgi: Any = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.cfg
+
+    def __str__(self) -> str:
+        return f"<Worker {self.pid}>"
+
+
+def call(settings: Settings, log: Any, name: str, *arguments: object, fatal: bool = False) -> None:
+    """Call that hook, if there is one. What it raises is logged, or, where `fatal`, raised as a BootError."""
+    function = getattr(settings, name)
+    if function is None:
+        return
+    try:
+        function(*arguments)
+    except Exception as error:
+        if not fatal:
+            log.exception("hook %s failed", name)
+            return
+        import traceback
+
+        what = f"hook {name} failed: {type(error).__name__}: {error}"
+        raise BootError(what, traceback.format_exc()) from error

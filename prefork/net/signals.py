@@ -1,0 +1,77 @@
+"""Signals as bytes: the C runtime writes each number into a pipe (signal.set_wakeup_fd), a loop reads it.
+
+Nothing of ours runs in a handler. Master and worker each have one Signals; after a fork the child has to
+`forget` its parent's with all signals blocked, or a signal for the child would be read by the parent: both
+would write into the same pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+EVERY = signal.valid_signals()
+
+
+class Signals:
+    """Catches `numbers` from the moment it is made. `fd` is readable when `take` has something to tell."""
+
+    __slots__ = ("_numbers", "_write_fd", "fd")
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+        # Before any handler: what arrives between the two must not be lost.
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._numbers = tuple(numbers)
+        for number in self._numbers:
+            signal.signal(number, _caught)
+
+    def take(self) -> list[int]:
+        """Return the numbers that have arrived since the last call, in order, each once for each time."""
+        try:
+            return list(os.read(self.fd, 4096))
+        except BlockingIOError:
+            return []
+
+    def forget(self) -> None:
+        """Let go of pipe and handlers: every signal has its default action again."""
+        signal.set_wakeup_fd(-1)
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+
+def drop(numbers: Iterable[int]) -> None:
+    """Let these signals pass without effect, until somebody handles them."""
+    for number in numbers:
+        signal.signal(number, _caught)
+
+
+def block() -> None:
+    """Hold every signal back, around a fork."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, EVERY)
+
+
+def unblock() -> None:
+    """Deliver what was held back, and all that follows."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def name(number: int) -> str:
+    """Return "TERM" for SIGTERM."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return f"signal {number}"
+
+
+def _caught(number: int, frame: FrameType | None) -> None:
+    """Only there so that the C runtime catches the signal at all."""

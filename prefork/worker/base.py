@@ -1,0 +1,295 @@
+"""One worker's life around its reactor: birth, privileges, the application's import, orders, and the end.
+
+Owns the worker's signals and its end of the channel. Orders come as signals from people and as messages
+from the master; both become one of two calls to the reactor, drain or stop. EOF on the channel means that
+the master is dead: the worker drains.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from ..config import hooks
+from ..engine.scoreboard import WorkerState
+from ..errors import BootError, PreforkError
+from ..net import channel, signals
+from ..net.signals import Signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from ..config.settings import Settings
+    from ..net.channel import Boot
+
+    class Serving(Protocol):
+        """What a Reactor is to this room."""
+
+        def watch(self, fd: int, callback: Callable[[], None]) -> None: ...
+        def drain(self, deadline: float) -> None: ...
+        def stop(self) -> None: ...
+        def run(self) -> None: ...
+
+    MakeReactor = Callable[[Boot, Callable[..., Any]], Serving]
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Those that nobody means for a worker are caught and dropped. Ignoring them would be inherited by every
+# program that the application starts (execve(2)); a handler is not.
+DROPPED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+SIGNALS = (*ENDING, signal.SIGUSR1, *DROPPED)
+DETAIL_LIMIT = channel.MESSAGE_LIMIT // 2  # bytes of a traceback that go to the master
+
+
+def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
+    """Be the worker of that Boot; return the exit code. Called in a new child, signals unblocked.
+
+    make_reactor: for tests; by default the reactor of the settings' worker class.
+    """
+    worker = Worker(boot)
+    try:
+        reactor = worker.boot_up(make_reactor or _reactor_of)
+    except PreforkError as fault:
+        worker.say_failure(fault)
+        return worker.leave(fault.exit_code)
+    return worker.leave(worker.serve(reactor))
+
+
+class Worker:
+    """State of the process; `run_worker` calls the three stages in order."""
+
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+        self.settings = boot.settings
+        self.log = boot.log
+        self._channel: socket.socket | None = boot.channel
+        self._reactor: Serving | None = None
+        self._signals: Signals | None = None
+        self._leaving = False
+
+    # Birth
+
+    def boot_up(self, make_reactor: MakeReactor) -> Serving:
+        """Become a worker up to the moment before it accepts. Raises PreforkError."""
+        boot, settings = self.boot, self.settings
+        # Until it is ready there is nothing to drain, and the import may take long: TERM, INT and QUIT just
+        # end it, as the master has left them.
+        signals.drop((signal.SIGUSR1, *DROPPED))
+        boot.worker.pid = os.getpid()
+        boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
+        _set_title(settings)
+        self._hook("post_fork", boot.server, boot.worker, fatal=True)
+        _drop_privileges(settings)
+        _enter(settings)
+        self._watch_for_crashes()
+        # A worker class that patches the standard library does so here: before the application, after ours.
+        app = self._load()
+        boot.worker.wsgi = app
+        reactor = self._reactor = make_reactor(boot, app)
+        self._signals = Signals(SIGNALS)  # last: what the application has set for these is overruled
+        reactor.watch(self._signals.fd, self._take_signals)
+        reactor.watch(boot.channel.fileno(), self._take_orders)
+        boot.worker.booted = True
+        self._hook("post_worker_init", boot.worker, fatal=True)
+        return reactor
+
+    def say_failure(self, fault: PreforkError) -> None:
+        """Tell the master why there will be no worker; it decides who else hears of it."""
+        import json
+
+        detail = getattr(fault, "detail", "")
+        words = {
+            "exit_code": fault.exit_code,
+            "message": str(fault)[:4096],
+            "detail": detail.encode("utf-8", "replace")[-DETAIL_LIMIT:].decode("utf-8", "replace"),
+        }
+        self._say(channel.FAILED + json.dumps(words).encode())
+
+    # Life
+
+    def serve(self, reactor: Serving) -> int:
+        """Say ready and serve until told otherwise; return the exit code."""
+        boot = self.boot
+        boot.scoreboard.set_worker(boot.slot, state=WorkerState.SERVING, booted_ns=time.monotonic_ns())
+        self._say(channel.READY)
+        if self.settings.daemon:
+            _silence()
+        try:
+            reactor.run()
+        except Exception:
+            self.log.critical("worker %d: its loop has failed", os.getpid(), exc_info=True)
+            return 1
+        return 0
+
+    def _take_signals(self) -> None:
+        assert self._signals is not None
+        for number in self._signals.take():
+            match number:
+                case signal.SIGTERM:
+                    self._leave_slowly("TERM: worker %d drains")
+                case signal.SIGINT | signal.SIGQUIT:
+                    self._leave_at_once()
+                case signal.SIGUSR1:
+                    self._reopen()
+                case _:
+                    pass  # the application's own
+
+    def _take_orders(self) -> None:
+        while self._channel is not None:
+            try:
+                message = self._channel.recv(channel.MESSAGE_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                message = b""
+            if not message:
+                self._orphaned()
+            elif message == channel.DRAIN:
+                self._leave_slowly("")
+            elif message == channel.STOP:
+                self._leave_at_once()
+
+    def _orphaned(self) -> None:
+        """The master is dead. Whoever starts the server again binds anew: let go of the listeners soon."""
+        assert self._channel is not None
+        self._channel.close()  # or epoll would report it for ever
+        self._channel = None
+        self._leave_slowly("the master is gone: worker %d drains")
+
+    def _leave_slowly(self, why: str) -> None:
+        if self._leaving:
+            return
+        self._leaving = True
+        if why:
+            self.log.info(why, os.getpid())
+            self._say(channel.DRAINING)
+        self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
+        assert self._reactor is not None
+        self._reactor.drain(time.monotonic() + self.settings.graceful_timeout)
+        for listener in self.boot.listeners:
+            listener.close()  # a port is free for the next server only when nobody holds it
+
+    def _leave_at_once(self) -> None:
+        self._leaving = True
+        self._say(channel.DRAINING)
+        self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
+        self._hook("worker_int", self.boot.worker)
+        assert self._reactor is not None
+        self._reactor.stop()
+
+    def _reopen(self) -> None:
+        self.log.reopen()
+
+    def _say(self, message: bytes) -> None:
+        if self._channel is not None:
+            try:
+                self._channel.send(message)
+            except OSError:
+                pass  # the master is dead; EOF follows
+
+    # End
+
+    def leave(self, code: int) -> int:
+        """Run what a Python process runs at its end, except the teardown of the interpreter."""
+        self.boot.worker.alive = False
+        self._hook("worker_exit", self.boot.server, self.boot.worker)
+        self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.STOPPED)
+        threading = sys.modules.get("threading")
+        try:
+            if threading is not None:
+                threading._shutdown()  # waits for threads that are no daemons
+            import atexit
+
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except Exception:
+            self.log.exception("worker %d: at exit", os.getpid())
+        return code
+
+    # Helpers
+
+    def _load(self) -> Callable[..., Any]:
+        from ..wsgi.app import load
+
+        target = self.settings.wsgi_app
+        assert target is not None
+        return load(target, factory=self.settings.factory)
+
+    def _watch_for_crashes(self) -> None:
+        """Stacks of all threads on stderr at SEGV, ABRT, BUS, FPE and ILL."""
+        import faulthandler
+
+        try:
+            faulthandler.enable(all_threads=True)
+        except (OSError, ValueError):  # no stderr
+            return
+        if self.settings.worker_abort is not None:
+            signal.signal(signal.SIGABRT, self._abort)
+            faulthandler.register(signal.SIGABRT, all_threads=True, chain=True)
+
+    def _abort(self, number: int, frame: object) -> None:
+        self.boot.worker.aborted = True
+        self._hook("worker_abort", self.boot.worker)
+        os._exit(1)
+
+    def _hook(self, name: str, *arguments: object, fatal: bool = False) -> None:
+        hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
+
+
+def _reactor_of(boot: Boot, app: Callable[..., Any]) -> Serving:
+    from .reactor import Reactor
+
+    return Reactor(boot, app)
+
+
+def _set_title(settings: Settings) -> None:
+    from ..telemetry.title import set_title
+
+    set_title("worker", settings.proc_name or settings.wsgi_app or settings.default_proc_name)
+
+
+def _drop_privileges(settings: Settings) -> None:
+    """Become the user and group of the settings for good (setuid(2): real, effective and saved)."""
+    try:
+        if settings.group is not None and settings.group != os.getegid():
+            os.setgid(settings.group)
+        if settings.initgroups and settings.user is not None:
+            import pwd
+
+            os.initgroups(pwd.getpwuid(settings.user).pw_name, os.getgid())
+        elif os.geteuid() == 0 and (settings.user or settings.group is not None):
+            os.setgroups([])  # root's other groups (docker, disk) are not for the application
+        if settings.user is not None and settings.user != os.geteuid():
+            os.setuid(settings.user)
+    except (OSError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such user"
+        raise BootError(f"cannot become user {settings.user}, group {settings.group}: {reason}") from None
+
+
+def _enter(settings: Settings) -> None:
+    """The application's folder, environment and import path."""
+    try:
+        os.chdir(settings.chdir)
+    except OSError as error:
+        raise BootError(f"chdir {settings.chdir}: {error.strerror}") from None
+    for pair in settings.raw_env:
+        key, _, value = pair.partition("=")
+        os.environ[key] = value
+    # The folder by its own name: where that is a symlink to the release, a reload follows it.
+    for path in reversed((*settings.pythonpath, settings.chdir)):
+        if path in sys.path:
+            sys.path.remove(path)
+        sys.path.insert(0, path)
+
+
+def _silence() -> None:
+    """The terminal that a daemon was started from is somebody else's by now."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
