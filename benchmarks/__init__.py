@@ -1,0 +1,1 @@
+"""Side by side with the peers: how a sceptical engineer checks what prefork claims. See README.md."""

@@ -1,0 +1,226 @@
+"""Tables of a run: for the terminal and for RESULTS.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.archive import Run
+from benchmarks.cases import BY_NAME, Case, Probe
+from benchmarks.manners import CHECKS, faults
+from benchmarks.servers import BY_NAME as SERVERS
+
+US = "prefork"
+LIMIT = "limit"
+FOREIGN_SHARE = 0.05  # more than this of the server's core taken by others: the round is named as disturbed
+
+
+@dataclass(frozen=True)
+class Column:
+    metric: str
+    head: str
+    digits: int
+
+
+COLUMNS: dict[Probe, tuple[Column, ...]] = {
+    Probe.THROUGHPUT: (
+        Column("cpu_us", "CPU µs/req", 1),
+        Column("rps", "req/s", 0),
+        Column("p50_ms", "p50 ms", 2),
+        Column("p99_ms", "p99 ms", 2),
+        Column("pss_mb", "PSS MB", 1),
+    ),
+    Probe.TAIL: (
+        Column("p50_ms", "p50 ms", 2),
+        Column("p99_ms", "p99 ms", 1),
+        Column("max_ms", "max ms", 1),
+        Column("cpu_us", "CPU µs/req", 0),
+    ),
+    Probe.IDLE: (
+        Column("held", "held", 0),
+        Column("bytes_each", "bytes each", 0),
+        Column("p99_ms", "p99 ms of 4 busy", 2),
+    ),
+    Probe.START: (Column("first_ms", "first answer ms", 0),),
+    Probe.MEMORY: (
+        Column("idle_mb", "idle MB", 1),
+        Column("loaded_mb", "loaded MB", 1),
+        Column("processes", "processes", 0),
+    ),
+    Probe.WAKEUPS: (
+        Column("per_second", "wake-ups/s", 1),
+        Column("cpu_us_per_second", "CPU µs/s", 0),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One server in one case, ready to print."""
+
+    server: str
+    cells: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def rows(run: Run, case: Case) -> list[Row]:
+    """Measured servers, best first, those with errors below those without; the limit at the top."""
+    results = run.results
+    names = results.servers(case.name)
+    return [
+        Row(name, _cells(run, case, name), tuple(remarks(run, case, name)))
+        for name in sorted(names, key=lambda name: _rank(run, case, name))
+    ]
+
+
+def _rank(run: Run, case: Case, server: str) -> tuple[bool, bool, float]:
+    figure = run.results.figure(case.name, server, case.headline)
+    value = math.inf if figure is None else -figure.median if case.bigger_is_better else figure.median
+    return server != LIMIT, bool(run.results.errors(case.name, server)), value
+
+
+def _cells(run: Run, case: Case, server: str) -> tuple[str, ...]:
+    results = run.results
+    cells = []
+    for column in COLUMNS[case.probe]:
+        figure = results.figure(case.name, server, column.metric)
+        cells.append("-" if figure is None else f"{figure.median:,.{column.digits}f}")
+    headline = results.figure(case.name, server, case.headline)
+    cells.append("-" if headline is None or headline.rounds < 2 else f"{headline.spread * 100:.0f} %")
+    for other in (US, LIMIT) if case.with_limit else (US,):
+        ratio = results.ratio(case.name, server, other, case.headline)
+        cells.append("-" if ratio is None else f"{ratio.median:.2f}")
+    return tuple(cells)
+
+
+def heads(case: Case) -> tuple[str, ...]:
+    own = tuple(column.head for column in COLUMNS[case.probe])
+    return (*own, "spread", "/ prefork", *(("/ limit",) if case.with_limit else ()))
+
+
+def remarks(run: Run, case: Case, server: str) -> list[str]:
+    """Everything that a reader must know before comparing this row with another."""
+    results = run.results
+    found = []
+    errors = results.errors(case.name, server)
+    if errors:
+        found.append("errors: " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(errors.items())))
+    if results.note(case.name, server):
+        found.append(results.note(case.name, server))
+    keeps = not case.closes and case.probe in (Probe.THROUGHPUT, Probe.TAIL, Probe.IDLE)
+    found += faults(run.manners.get(server, {}), case.name, keeps_alive=keeps)
+    lines = results.figure(case.name, server, "lines_per_request")
+    if lines is not None and lines.median < 0.99:
+        found.append(f"logs {lines.median * 100:.0f} % of the requests")
+    foreign = results.figure(case.name, server, "foreign")
+    if foreign is not None and foreign.median > FOREIGN_SHARE:
+        found.append(f"disturbed: others took {foreign.median * 100:.0f} % of the server's core")
+    return found
+
+
+def missing(run: Run, case: Case) -> list[tuple[str, str]]:
+    """(server, reason) for those that have no figures here."""
+    return [(server, reason) for (name, server), reason in run.results.reasons.items() if name == case.name]
+
+
+def terminal(run: Run) -> str:
+    """All cases of a run as plain text."""
+    blocks = [_facts_line(run)]
+    for name in run.results.cases():
+        case = BY_NAME[name]
+        table = [("server", *heads(case))] + [(row.server, *row.cells) for row in rows(run, case)]
+        lines = _align(table)
+        by_server = {row.server: row.remarks for row in rows(run, case)}
+        for index, (server, *_) in enumerate(table):
+            for remark in by_server.get(server, ()):
+                lines[index] += f"  ! {remark}"
+        lines += [f"{server}: not run: {reason}" for server, reason in missing(run, case)]
+        blocks.append("\n".join([f"== {case.name}: {case.title}", *lines]))
+    if run.manners:
+        blocks.append("== manners\n" + "\n".join(_manner_lines(run)))
+    return "\n\n".join(blocks)
+
+
+def _facts_line(run: Run) -> str:
+    facts = "; ".join(f"{key} {value}" for key, value in run.facts.items())
+    return f"{run.began}, {run.rounds} rounds of {run.seconds} s; {facts}"
+
+
+def _align(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in table
+    ]
+
+
+def _manner_lines(run: Run) -> list[str]:
+    return [
+        f"{server}: "
+        + ("; ".join(c.fault for c in CHECKS if not found.get(c.name, True)) or "all as it should be")
+        for server, found in run.manners.items()
+    ]
+
+
+def markdown(run: Run) -> str:
+    """The generated part of RESULTS.md."""
+    parts = ["| | |\n|---|---|", *(f"| {key} | {value} |" for key, value in _about(run))]
+    for name in run.results.cases():
+        parts += ["", *_case_markdown(run, BY_NAME[name])]
+    if run.manners:
+        parts += ["", "### Manners", "", *_manners_markdown(run)]
+    parts += ["", "### Settings", "", *_settings_markdown(run)]
+    return "\n".join(parts) + "\n"
+
+
+def _about(run: Run) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
+    about = [("date", run.began), ("command", f"`{run.command}`".replace("\n", "`, `"))]
+    return [
+        *about,
+        ("rounds", f"{run.rounds} of {run.seconds} s"),
+        *run.facts.items(),
+        ("versions", versions),
+    ]
+
+
+def _case_markdown(run: Run, case: Case) -> list[str]:
+    measured = rows(run, case)
+    columns = ["server", *heads(case)]
+    lines = [f"### {case.name}: {case.title}", "", _line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+    notes = []
+    for row in measured:
+        name = f"**{row.server}**" if row.server.startswith(US) else row.server
+        if row.remarks:
+            notes.append(f"- {row.server}: " + "; ".join(row.remarks))
+            name += " !"
+        lines.append(_line([name, *row.cells]))
+    notes += [f"- {server}: not run: {reason}" for server, reason in missing(run, case)]
+    return [*lines, "", *notes] if notes else lines
+
+
+def _manners_markdown(run: Run) -> list[str]:
+    lines = [_line(["server", *(check.name for check in CHECKS)]), "|---|" + "---|" * len(CHECKS)]
+    lines += [
+        _line([server, *("yes" if found.get(check.name) else "**no**" for check in CHECKS)])
+        for server, found in run.manners.items()
+    ]
+    return [*lines, "", *(f"- *{check.name}*, no: {check.fault}" for check in CHECKS)]
+
+
+def _settings_markdown(run: Run) -> list[str]:
+    return [
+        f"- **{name}**: {SERVERS[name].why}\n  `{command}`"
+        for name, command in run.commands.items()
+        if name in SERVERS
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,307 @@
+"""From wrk's summary to a verdict: parsing, statistics, tables, chart, archive, targets."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import archive, chart, judge, manners, report, turns, wrk
+from benchmarks.cases import BY_NAME, CASES, Kind
+from benchmarks.judge import BadTarget, Verdict
+from benchmarks.launch import StartFailed
+from benchmarks.probes import Reading
+from benchmarks.servers import SERVERS, CannotRun
+from benchmarks.stats import figure, percentile, ratio
+from benchmarks.turns import Results, Turn
+
+TARGETS = Path(judge.__file__).with_name("targets.toml")
+
+
+def results(
+    readings: dict[tuple[str, str], list[dict[str, float]]], errors: dict[str, int] | None = None
+) -> Results:
+    """(case, server) -> metrics of each round; errors are those of the first server's first round."""
+    made = Results()
+    for (case, server), rounds in readings.items():
+        for number, metrics in enumerate(rounds, 1):
+            reading = Reading(metrics, dict(errors or {}) if not made.turns else {})
+            made.turns.append(Turn(number, case, server, reading))
+    return made
+
+
+def cpu(*values: float) -> list[dict[str, float]]:
+    return [{"cpu_us": value} for value in values]
+
+
+# wrk
+
+
+def test_wrk_summary_is_read() -> None:
+    summary = {"requests": 100, "microseconds": 2_000_000, "bytes": 5000, "connect": 0, "read": 3, "write": 0}
+    summary |= {"status": 1, "timeout": 0, "p50": 120, "p99": 900, "max": 1000}
+    load = wrk.parse(f"Running 2s test\n  Requests/sec: 50\n{wrk.MARK}{json.dumps(summary)}\n")
+    assert (load.requests, load.seconds, load.received) == (100, 2.0, 5000)
+    assert (load.p50_us, load.p99_us) == (120, 900)
+    assert load.errors == {"read": 3, "status": 1}
+
+
+@pytest.mark.parametrize("output", ["", "unable to connect to 127.0.0.1:1 Connection refused\n"])
+def test_wrk_without_a_summary_failed(output: str) -> None:
+    with pytest.raises(wrk.WrkFailed, match=r"refused|nothing"):
+        wrk.parse(output)
+
+
+def test_wrk_script_holds_the_case() -> None:
+    text = wrk.script(BY_NAME["post10k"])
+    assert 'wrk.method = "POST"' in text
+    assert 'string.rep("z", 10240)' in text
+    assert 'wrk.headers["Cookie"]' in wrk.script(BY_NAME["browser"])
+    assert wrk.lua_string('a"b\\c\n') == '"a\\"b\\\\c\\n"'
+
+
+# statistics
+
+
+def test_figure_and_spread() -> None:
+    found = figure([3.0, 1.0, 2.0, math.nan])
+    assert found is not None
+    assert (found.median, found.low, found.high, found.rounds, found.spread) == (2.0, 1.0, 3.0, 3, 1.0)
+    assert figure([]) is None
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    """The machine was twice as slow in round 2: the ratio does not see it."""
+    found = ratio({1: 2.0, 2: 4.0, 3: 2.2}, {1: 1.0, 2: 2.0})
+    assert found is not None
+    assert (found.median, found.spread, found.rounds) == (2.0, 0.0, 2)
+    assert ratio({1: 1.0}, {2: 1.0}) is None
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 5.0), (0.99, 10.0), (1.0, 10.0), (0.0, 1.0)])
+def test_percentile(share: float, value: float) -> None:
+    assert percentile([float(n) for n in range(1, 11)], share) == value
+
+
+def test_percentile_of_nothing() -> None:
+    assert math.isnan(percentile([], 0.5))
+
+
+# judge
+
+
+JUDGED: list[tuple[str, dict[str, list[dict[str, float]]], Verdict, float | None]] = [
+    ("prefork/limit<=1.35", {"prefork": cpu(5, 6), "limit": cpu(4, 4)}, Verdict.FALLS_SHORT, 1.375),
+    ("prefork/limit<=1.35", {"prefork": cpu(5, 5), "limit": cpu(4, 4)}, Verdict.PASSES, 1.25),
+    ("a / min(b, c) <= 0.9", {"a": cpu(8), "b": cpu(10), "c": cpu(9)}, Verdict.PASSES, 8 / 9),
+    ("a/min(b,c)<=0.9", {"a": cpu(8), "c": cpu(16)}, Verdict.PASSES, 0.5),
+    ("a.rps/b.rps>=1", {"a": [{"rps": 9.0}], "b": [{"rps": 10.0}]}, Verdict.FALLS_SHORT, 0.9),
+    ("a.p99_ms<=10", {"a": [{"p99_ms": 10.0}]}, Verdict.PASSES, 10.0),
+    ("a/b<=1.35", {"a": cpu(5)}, Verdict.UNKNOWN, None),
+    ("a/b<=1.35", {"b": cpu(5)}, Verdict.UNKNOWN, None),
+]
+
+
+@pytest.mark.parametrize(("text", "readings", "verdict", "value"), JUDGED)
+def test_judge(
+    text: str, readings: dict[str, list[dict[str, float]]], verdict: Verdict, value: float | None
+) -> None:
+    measured = results({("hello", server): rounds for server, rounds in readings.items()})
+    found = judge.judge(judge.parse(f"hello: {text}"), measured)
+    assert found.verdict is verdict
+    assert found.value == (value if value is None else pytest.approx(value))
+
+
+def test_judge_compares_cases() -> None:
+    measured = results({("accesslog", "prefork"): cpu(5.5), ("hello", "prefork"): cpu(5.0)})
+    target = judge.parse("accesslog: prefork/hello@prefork<=1.15")
+    assert target.cases == {"accesslog", "hello"}
+    assert judge.judge(target, measured).value == pytest.approx(1.1)
+
+
+def test_errors_of_our_own_spoil_a_pass() -> None:
+    measured = results({("hello", "prefork"): cpu(1), ("hello", "limit"): cpu(1)}, errors={"read": 3})
+    found = judge.judge(judge.parse("hello: prefork/limit<=1.35"), measured)
+    assert found.verdict is Verdict.FALLS_SHORT
+    assert "read 3" in found.note
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello prefork<=1", "nocase: prefork<=1", "hello: a/b", "hello: a/b<1", "hello: A B<=1"]
+)
+def test_bad_targets_are_refused(text: str) -> None:
+    with pytest.raises(BadTarget):
+        judge.parse(text)
+
+
+def test_the_targets_file_names_only_what_exists() -> None:
+    known = {server.name: server for server in SERVERS}
+    targets = judge.read(TARGETS)
+    assert len(targets) > 20
+    for target in targets:
+        for operand in (target.above, *target.below):
+            assert known[operand.server].runs(BY_NAME[operand.case].kinds, operand.case), target.text
+
+
+def test_render_counts() -> None:
+    measured = results({("hello", "prefork"): cpu(4), ("hello", "limit"): cpu(4)})
+    text = judge.render(
+        [
+            judge.judge(judge.parse(t), measured)
+            for t in ("hello: prefork/limit<=1", "hello: prefork/bjoern<=1")
+        ]
+    )
+    assert "passes        hello: prefork/limit<=1" in text
+    assert "not measured  hello: prefork/bjoern<=1" in text
+    assert text.endswith("targets: 1 passes, 0 falls short, 1 not measured")
+
+
+# tables, chart, archive
+
+
+@pytest.fixture
+def run() -> archive.Run:
+    measured = results(
+        {
+            ("hello", "gone"): cpu(3.0, 3.0),
+            ("hello", "prefork"): [{"cpu_us": 5.0, "rps": 200_000.0}, {"cpu_us": 5.5, "rps": 190_000.0}],
+            ("hello", "limit"): cpu(4.0, 4.0),
+            ("hello", "bjoern"): [{"cpu_us": 8.0, "foreign": 0.5}, {"cpu_us": 8.4, "foreign": 0.4}],
+            ("start", "prefork"): [{"first_ms": 60.0}],
+        },
+        errors={"read": 12},
+    )
+    measured.reasons["hello", "granian"] = "granian is not installed"
+    return archive.Run(
+        began="2026-01-01 00:00 UTC",
+        command="python -m benchmarks",
+        rounds=2,
+        seconds=1,
+        facts={"cpu": "a <fast> one"},
+        versions={"bjoern": "3.2.2"},
+        commands={"bjoern": "python hosted.py bjoern"},
+        manners={"bjoern": {"keep-alive": False, "Date": False}, "prefork": {"keep-alive": True}},
+        results=measured,
+    )
+
+
+def test_table_ranks_errors_last_and_says_what_spoils(run: archive.Run) -> None:
+    rows = report.rows(run, BY_NAME["hello"])
+    assert [row.server for row in rows] == ["limit", "prefork", "bjoern", "gone"]
+    by_name = {row.server: row for row in rows}
+    assert by_name["prefork"].cells == ("5.2", "195,000", "-", "-", "-", "10 %", "1.00", "1.31")
+    assert by_name["gone"].remarks == ("errors: read 12",)
+    assert by_name["bjoern"].remarks[0].startswith("drops keep-alive")
+    assert "45 %" in by_name["bjoern"].remarks[1]
+
+
+def test_terminal_and_markdown_name_everything(run: archive.Run) -> None:
+    for text in (report.terminal(run), report.markdown(run)):
+        assert "granian: not run: granian is not installed" in text
+        assert "drops keep-alive" in text
+        assert "195,000" in text
+        assert "errors: read 12" in text
+        assert "start" in text
+    assert "**no**" in report.markdown(run)
+    tables = [line for line in report.markdown(run).splitlines() if line.startswith("| **prefork")]
+    assert tables and all(line.count("|") == line.replace("\\|", "").count("|") for line in tables)
+
+
+def test_chart_is_svg_with_a_bar_a_server(run: archive.Run) -> None:
+    drawing = ElementTree.fromstring(chart.svg(run))
+    bars = [e for e in drawing.iter("{http://www.w3.org/2000/svg}rect") if "bar" in e.get("class", "")]
+    assert len(bars) == 4
+    widths = [float(bar.get("width", "0")) for bar in bars]
+    assert widths == sorted(widths)
+    assert "errors" in bars[0].get("class", "")
+    assert "us" in bars[2].get("class", "").split()
+
+
+def test_a_chart_without_figures_is_still_svg() -> None:
+    assert ElementTree.fromstring(chart.svg(archive.Run())).tag.endswith("svg")
+
+
+def test_archive_gives_back_what_it_took(run: archive.Run, tmp_path: Path) -> None:
+    archive.save(run, tmp_path / "run.json")
+    assert archive.load(tmp_path / "run.json") == run
+
+
+def test_archive_refuses_what_is_not_a_run(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(ValueError, match="not a run"):
+        archive.load(tmp_path / "x.json")
+
+
+def test_merge_takes_the_second_runs_cases(run: archive.Run) -> None:
+    second = archive.Run(command="again", results=results({("start", "prefork"): [{"first_ms": 50.0}]}))
+    merged = archive.merge(run, second)
+    assert merged.results.values("start", "prefork", "first_ms") == {1: 50.0}
+    assert merged.results.values("hello", "limit", "cpu_us") == {1: 4.0, 2: 4.0}
+    assert merged.results.reasons == run.results.reasons
+
+
+# turns
+
+
+def test_every_server_has_a_turn_in_every_round() -> None:
+    hello = BY_NAME["hello"]
+    servers = [server for server in SERVERS if server.name in ("limit", "prefork", "bjoern")]
+    order = [(n, server.name) for n, _, server in turns.plan([hello], servers, 2)]
+    assert order == [(1, "limit"), (1, "prefork"), (1, "bjoern"), (2, "limit"), (2, "prefork"), (2, "bjoern")]
+
+
+def test_servers_only_get_cases_they_are_for() -> None:
+    taking = {server.name for _, _, server in turns.plan([BY_NAME["sleep1000"]], SERVERS, 1)}
+    assert taking == {"prefork-gevent", "gunicorn-gevent", "gevent-pywsgi"}
+
+
+def test_a_server_that_cannot_run_is_asked_once_and_its_reason_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def measure(bench: object, server: object, case: object) -> Reading:
+        name: str = server.name  # type: ignore[attr-defined]
+        asked.append(name)
+        if name == "bjoern":
+            raise CannotRun("not installed")
+        if name == "granian":
+            raise StartFailed("silent")
+        return Reading({"cpu_us": 1.0})
+
+    monkeypatch.setattr(turns, "measure", measure)
+    servers = [server for server in SERVERS if server.name in ("prefork", "bjoern", "granian")]
+    made, told = Results(), []
+    turns.play(None, turns.plan([BY_NAME["hello"]], servers, 2), made, lambda place, what: told.append(place))  # type: ignore[arg-type]
+    assert asked == ["prefork", "granian", "bjoern", "prefork"]
+    assert made.reasons == {("hello", "bjoern"): "not installed", ("hello", "granian"): "failed: silent"}
+    assert made.values("hello", "prefork", "cpu_us") == {1: 1.0, 2: 1.0}
+
+
+def test_progress_says_what_is_left() -> None:
+    said: list[str] = []
+    progress = turns.Progress(4, said.append, rewrite=False, headline={"hello": "cpu_us"})
+    progress(1, Turn(1, "hello", "prefork", Reading({"cpu_us": 5.04}, {"read": 2})))
+    progress(2, "bjoern hello: not installed")
+    assert re.fullmatch(r"\[1/4, \d+ s left\] round 1 hello prefork: cpu_us 5.0 \(read 2\)\n", said[0])
+    assert "not installed" in said[1]
+
+
+# the rows themselves
+
+
+def test_cases_and_servers_are_named_once_and_headlines_are_read() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert len({server.name for server in SERVERS}) == len(SERVERS)
+    for case in CASES:
+        assert case.headline in {column.metric for column in report.COLUMNS[case.probe]}, case.name
+    assert any(server.kind is Kind.LIMIT for server in SERVERS)
+
+
+def test_faults_of_manners_touch_the_cases_they_spoil() -> None:
+    found = {"keep-alive": False, "streaming": False, "Date": False}
+    assert len(manners.faults(found, "stream", keeps_alive=True)) == 2
+    assert len(manners.faults(found, "hello", keeps_alive=True)) == 1
+    assert manners.faults(found, "close", keeps_alive=False) == []
