@@ -418,6 +418,8 @@ static scan_fault blame_control(scan_head *h, const uint8_t *buf, size_t p) {
         return blame(h, FAULT_BARE_CR, p);
     const uint8_t *line = buf + h->line;
     const size_t size = p - h->line;
+    if (h->state == AT_FIELDS && size && is_blank(line[0]))
+        return blame(h, FAULT_FOLDING, h->line);
     if (h->state == AT_FIELDS)
         return blame(h, size && memchr(line, ':', size) ? FAULT_FIELD_VALUE : FAULT_FIELD_NAME, p);
     unsigned spaces = 0;
