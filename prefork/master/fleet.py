@@ -11,12 +11,12 @@ wrong before that ends the new generation and leaves the old one as it was.
 from __future__ import annotations
 
 import enum
-import logging
 import math
 import signal
 from collections.abc import Iterable
 
 from ..net import channel
+from ..telemetry.lines import DEBUG, ERROR, INFO, WARNING
 from .actions import (
     Abandoned,
     Action,
@@ -31,7 +31,7 @@ from .actions import (
     Signal,
 )
 from .generation import RETRY_BOOT_LIMIT, RETRY_SERVE_LIMIT, Failure, Generation, Policy, Stage
-from .phases import COMING, SERVES, Event, Phase, Worker, next_phase
+from .phases import ACCEPTS, COMING, SERVES, Event, Phase, Worker, next_phase
 
 QUIT_TIMEOUT = 2.0  # seconds from "leave at once" to KILL
 ABORT_TIMEOUT = 2.0  # seconds from ABRT to KILL: time to write the stacks
@@ -102,7 +102,7 @@ class Fleet:
                     self._abandon(self.next, "a newer reload takes its place", "", now)
                 self.next = self._generation(policy, Stage.CANARY)
             case Course.STOPPING:
-                self._say(logging.WARNING, "reload ignored: the server is stopping")
+                self._say(WARNING, "reload ignored: the server is stopping")
             case Course.ENDED:
                 pass
         return self._settle(now)
@@ -171,12 +171,12 @@ class Fleet:
         """It asks to be replaced; it serves until its successor does."""
         worker = self.workers[slot]
         if worker.phase is Phase.SERVING:
-            self._say(logging.INFO, f"worker {worker.pid} is to be replaced: {reason}")
+            self._say(INFO, f"worker {worker.pid} is to be replaced: {reason}")
         self._tell(worker, Event.RECYCLE, now)
         return self._settle(now)
 
     def leaving(self, slot: int, now: float) -> list[Action]:
-        """It drains of its own accord."""
+        """It accepts no more: as told, or of its own accord."""
         self._tell(self.workers[slot], Event.LEAVING, now)
         return self._settle(now)
 
@@ -205,10 +205,10 @@ class Fleet:
                 self._boot_failed(generation, Failure(f"worker {pid} {text} before it was ready"), now)
             case Phase.SERVING | Phase.RETIRING | Phase.MUTED:
                 self._serving_died(generation, pid, text, age < max(EARLY_AGE, boot_time), now)
-            case Phase.DRAINING if not clean:
-                self._say(logging.ERROR, f"worker {pid} {text} while it drained")
+            case Phase.TOLD | Phase.DRAINING if not clean:
+                self._say(ERROR, f"worker {pid} {text} while it drained")
             case _:
-                self._say(logging.DEBUG, f"worker {pid} {text}")
+                self._say(DEBUG, f"worker {pid} {text}")
         return self._settle(now)
 
     # Workers: one step of one worker
@@ -218,7 +218,7 @@ class Fleet:
         if phase is worker.phase:
             return
         before, worker.phase = worker.phase, phase
-        worker.deadline = math.inf
+        deadline, worker.deadline = worker.deadline, math.inf
         match phase:
             case Phase.FREE:
                 worker.clear()
@@ -228,10 +228,13 @@ class Fleet:
                 worker.served_at = now
             case Phase.MUTED:
                 worker.deadline = now + MUTE_TIMEOUT
+            case Phase.TOLD:
+                worker.deadline = now + self._policy_of(worker).graceful_timeout
+                self._order(worker, before, channel.DRAIN)
+            case Phase.DRAINING if before is Phase.TOLD:
+                worker.deadline = deadline
             case Phase.DRAINING:
                 worker.deadline = now + self._policy_of(worker).graceful_timeout
-                if event is Event.DRAIN:
-                    self._order(worker, before, channel.DRAIN)
             case Phase.QUITTING:
                 worker.deadline = now + QUIT_TIMEOUT
                 if event is Event.QUIT or event is Event.DRAIN:
@@ -263,7 +266,7 @@ class Fleet:
                 reason = f"not ready within {policy.boot_timeout:g} s (boot_timeout)"
             case Phase.MUTED:
                 reason = "it has closed the channel to its master"
-            case Phase.DRAINING:
+            case Phase.TOLD | Phase.DRAINING:
                 reason = f"not drained within {policy.graceful_timeout:g} s (graceful_timeout)"
             case Phase.QUITTING:
                 reason = f"still there {QUIT_TIMEOUT:g} s after it was told to leave"
@@ -303,23 +306,31 @@ class Fleet:
         if following is not None and following.stage is Stage.CANARY and self._serves(following, 1):
             following.stage = Stage.FILLING
             if following.size > 1:
-                self._say(
-                    logging.INFO, f"generation {following.number}: its first worker serves, now the others"
-                )
+                self._say(INFO, f"generation {following.number}: its first worker serves, now the others")
         if (
             following is not None
             and following.stage is Stage.FILLING
             and self._serves(following, following.size)
         ):
-            self._say(logging.INFO, f"generation {following.number} serves, {current.number} drains")
+            self._say(INFO, f"generation {following.number} serves, {current.number} drains")
             self._over(current, now)
             following.stage = Stage.LIVE
             if following.size != current.size:
                 self._out.append(Resized(following.size, current.size))
             self.current, self.next = current, following = following, None
-        if current.stage is Stage.LIVE and not current.settled and self._serves(current, current.size):
+        if not current.settled and self._rules(current):
             current.settled = True
             self._out.append(Settled(current.number))
+
+    def _rules(self, generation: Generation) -> bool:
+        """Do all its workers serve, and nobody else's accept any more?"""
+        return (
+            generation.stage is Stage.LIVE
+            and self._serves(generation, generation.size)
+            and not any(
+                worker.phase in ACCEPTS and worker.generation is not generation for worker in self.workers
+            )
+        )
 
     def _serves(self, generation: Generation, count: int) -> bool:
         return self._count(generation, SERVES) >= min(count, generation.size)
@@ -368,7 +379,7 @@ class Fleet:
         self, generation: Generation | None, pid: int, text: str, early: bool, now: float
     ) -> None:
         if generation is None:
-            self._say(logging.ERROR, f"worker {pid} {text}")
+            self._say(ERROR, f"worker {pid} {text}")
             return
         wait = 0.0
         if early:
@@ -379,13 +390,13 @@ class Fleet:
             self._abandon(generation, f"its workers keep dying: worker {pid} {text}", "", now)
             return
         again = f"; the next one in {wait:g} s" if wait else ""
-        self._say(logging.ERROR, f"worker {pid} {text}{again}")
+        self._say(ERROR, f"worker {pid} {text}{again}")
 
     def _boot_failed(self, generation: Generation | None, failure: Failure, now: float) -> None:
         if generation is None or self.course not in (Course.STARTING, Course.SERVING):
             return  # of a generation that is given up: said already
         if self.course is Course.STARTING:
-            self._say(logging.ERROR, failure.cause, failure.detail)
+            self._say(ERROR, failure.cause, failure.detail)
             self._close(failure.exit_code, now)
             self._quits += 1
             for worker in self.workers:
@@ -395,7 +406,7 @@ class Fleet:
         else:
             wait = generation.blame(now, RETRY_BOOT_LIMIT)
             again = f"the next try in {wait:g} s" if wait else "trying again"
-            self._say(logging.ERROR, f"{failure.cause}; {again}", failure.detail)
+            self._say(ERROR, f"{failure.cause}; {again}", failure.detail)
 
     def _abandon(self, generation: Generation, cause: str, detail: str, now: float) -> None:
         """Give up the next generation; the current one was never touched."""
@@ -403,7 +414,7 @@ class Fleet:
         self.next = None
         self._over(generation, now)
         text = f"reload failed, generation {self.current.number} serves on: {cause}"
-        self._say(logging.ERROR, text, detail)
+        self._say(ERROR, text, detail)
         self._out.append(Abandoned(generation.number, cause, detail))
 
     def _over(self, generation: Generation | None, now: float) -> None:
@@ -444,7 +455,7 @@ class Fleet:
     def _bounded(self, size: int) -> int:
         limit = max(1, len(self.workers) // 2)
         if size > limit:
-            self._say(logging.WARNING, f"{limit} workers are the most that this start allows, not {size}")
+            self._say(WARNING, f"{limit} workers are the most that this start allows, not {size}")
         return min(size, limit)
 
     def _generation(self, policy: Policy, stage: Stage) -> Generation:

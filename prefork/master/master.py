@@ -11,32 +11,33 @@ import math
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from .. import __version__
 from ..config import hooks
 from ..engine.scoreboard import Scoreboard, WorkerState
 from ..errors import PreforkError
-from ..net import channel, listener, signals, systemd
+from ..net import channel, signals, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
-from . import death
+from . import death, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
+from .crew import Child, Crew
 from .fleet import Fleet
-from .generation import Failure, Policy
+from .generation import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from socket import socket
+    from typing import Any, NoReturn
 
     from ..config.settings import Settings
     from .daemon import Launch
     from .pidfile import PidFile
+    from .watch import Watcher
 
 SIGNALS = (
     signal.SIGCHLD,
@@ -50,19 +51,6 @@ SIGNALS = (
     signal.SIGUSR2,
     signal.SIGWINCH,
 )
-LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
-
-
-class Child:
-    """A worker's process as the master holds it. `pid` is 0 once it is reaped."""
-
-    __slots__ = ("channel", "facade", "pid", "slot")
-
-    def __init__(self, pid: int, slot: int, ours: socket.socket, facade: hooks.Worker) -> None:
-        self.pid = pid
-        self.slot = slot
-        self.channel: socket.socket | None = ours
-        self.facade = facade
 
 
 class Master:
@@ -91,14 +79,12 @@ class Master:
         self._notes = tuple(notes)
         self._settings_of: dict[int, Settings] = {1: settings}
         self._newest = 1
-        slots = max(LEAST_SLOTS, 3 * settings.workers)
-        self._fleet = Fleet(slots)
-        self._scoreboard = Scoreboard(slots, _requests_per_worker(settings))
-        self._children: dict[int, Child] = {}  # by slot
-        self._slots: dict[int, int] = {}  # pid -> slot
-        self._channels: dict[int, Child] = {}  # by descriptor
+        self._fleet = Fleet(start.slots(settings))
+        self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
         self._poll = select.poll()
+        self._crew = Crew(self._poll)
         self._signals: Signals | None = None
+        self._watcher: Watcher | None = None
         self._launch: Launch | None = None
         self._pidfile: PidFile | None = None
         self._started = 0.0
@@ -128,7 +114,7 @@ class Master:
     def _open(self) -> None:
         settings = self.settings
         self._started = time.monotonic()
-        passed = systemd.passed()
+        passed = [fd for fd, _ in systemd.passed()]  # addressed to this pid, which a daemon changes
         if settings.daemon:
             from . import daemon
 
@@ -140,55 +126,27 @@ class Master:
             self._pidfile = PidFile(settings.pidfile)
             self._pidfile.write()
         self._hook("on_starting", self.server, fatal=True)
-        self._bind([fd for fd, _ in passed])
+        self.listeners = start.listeners(settings, passed)
+        self.server.address = tuple(each.text for each in self.listeners)
         self._signals = Signals(SIGNALS)
         self._poll.register(self._signals.fd, select.POLLIN)
         # What exists now stays: a collection in a worker must not touch it, or its pages are copied.
         gc.freeze()
-        self._act(self._fleet.start(_policy(settings), time.monotonic()))
-        self._tell_start()
+        self._act(self._fleet.start(start.policy(settings), time.monotonic()))
+        for note in self._notes:
+            self.log.info("%s", note)
+        self.log.info("%s", start.line(settings, self.listeners))
+        if settings.reload:
+            self._watch_files()
         from ..telemetry.title import set_title
 
         set_title("master", self.server.proc_name)
 
-    def _bind(self, passed: list[int]) -> None:
-        settings = self.settings
-        if passed:
-            self.listeners = listener.adopt(passed)
-        else:
-            owner = (-1, -1)
-            if os.geteuid() == 0:
-                owner = (_or_as_is(settings.user), _or_as_is(settings.group))
-            options = listener.Options(
-                backlog=settings.backlog,
-                reuse_port=settings.reuse_port,
-                umask=settings.umask,
-                owner=owner,
-            )
-            self.listeners = listener.bind_all(settings.bind, options)
-        self.server.address = tuple(each.text for each in self.listeners)
-
-    def _tell_start(self) -> None:
-        settings = self.settings
-        for note in self._notes:
-            self.log.info("%s", note)
-        plural = "" if settings.workers == 1 else "s"
-        access = settings.accesslog or "off (--access-logfile - shows it)"
-        self.log.info(
-            "prefork %s at %s: %d %s worker%s, pid %d, Python %d.%d, compiled engine, access log %s",
-            __version__,
-            " ".join(each.text for each in self.listeners),
-            settings.workers,
-            settings.worker_class,
-            plural,
-            os.getpid(),
-            *sys.version_info[:2],
-            access,
-        )
-
     def _close(self) -> None:
         if self._signals is not None:
             self._hook("on_exit", self.server)
+        if self._watcher is not None:
+            self._watcher.close()
         for each in self.listeners:
             each.unlink()
             each.close()
@@ -206,8 +164,10 @@ class Master:
         while self._exit_code is None:
             events = poll.poll(_milliseconds(min(fleet.wake, self._watch_deadline)))
             for fd, _ in events:
-                if child := self._channels.get(fd):
+                if child := self._crew.speaker(fd):
                     self._hear(child)
+                elif self._watcher is not None and fd == self._watcher.fileno():
+                    self._files_changed(self._watcher)
             assert self._signals is not None
             if events:
                 for number in self._signals.take():
@@ -231,7 +191,7 @@ class Master:
                 self.log.info("%s: stopping", signals.name(number))
                 self._act(fleet.quit(now))
             case signal.SIGHUP:
-                self._reload()
+                self._reload("HUP")
             case signal.SIGTTIN:
                 self._act(fleet.grow(now))
             case signal.SIGTTOU:
@@ -246,7 +206,7 @@ class Master:
             case _:
                 pass  # WINCH at a terminal: its window has another size
 
-    def _reload(self) -> None:
+    def _reload(self, why: str) -> None:
         if self._read_settings is None:
             settings = self.settings
         else:
@@ -254,6 +214,7 @@ class Master:
 
             try:
                 settings, kept = for_reload(self.settings, self._read_settings())
+                self.log.configure(settings)
             except PreforkError as fault:
                 self.log.error("reload refused, nothing is changed: %s", fault)
                 return
@@ -262,14 +223,13 @@ class Master:
         self._hook("on_reload", self.server)
         self._newest += 1
         self._settings_of[self._newest] = settings
-        self.log.info("HUP: starting generation %d", self._newest)
-        self._act(self._fleet.reload(_policy(settings), time.monotonic()))
+        self.log.info("%s: starting generation %d", why, self._newest)
+        self._act(self._fleet.reload(start.policy(settings), time.monotonic()))
 
     def _reopen(self) -> None:
         self.log.reopen()
         self.log.info("USR1: logs reopened")
-        for pid in self._slots:
-            os.kill(pid, signal.SIGUSR1)
+        self._crew.signal_all(signal.SIGUSR1)
 
     # Workers
 
@@ -282,7 +242,7 @@ class Master:
                 case Fork(slot=slot, generation=generation):
                     queue.extend(self._fork(slot, generation))
                 case Send(slot=slot, message=message):
-                    self._send(slot, message)
+                    self._crew.send(slot, message)
                 case Signal(slot=slot, number=number, reason=reason):
                     self._strike(slot, number, reason)
                 case Say(level=level, text=text, detail=detail):
@@ -321,143 +281,93 @@ class Master:
         facade = hooks.Worker(settings, self.log, age=self._born, ppid=os.getpid(), slot=slot)
         self._hook("pre_fork", self.server, facade)
         self._scoreboard.set_worker(slot, generation=generation, state=WorkerState.BOOTING)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        signals.block()  # until the child has let go of the pipe that it shares with the master
-        try:
-            ours, theirs = channel.pair()
-            pid = os.fork()
-        except OSError as error:
-            signals.unblock()
-            return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
-        if pid == 0:
-            ours.close()
-            self._be_worker(
-                Boot(
-                    settings=settings,
-                    listeners=self.listeners,
-                    channel=theirs,
-                    scoreboard=self._scoreboard,
-                    slot=slot,
-                    generation=generation,
-                    master_pid=self.server.pid,
-                    log=self.log,
-                    server=self.server,
-                    worker=facade,
-                )
+
+        def be_worker(theirs: socket) -> NoReturn:
+            boot = Boot(
+                settings=settings,
+                listeners=self.listeners,
+                channel=theirs,
+                scoreboard=self._scoreboard,
+                slot=slot,
+                generation=generation,
+                master_pid=self.server.pid,
+                log=self.log,
+                server=self.server,
+                worker=facade,
             )
-        signals.unblock()
-        theirs.close()
-        facade.pid = pid
-        child = Child(pid, slot, ours, facade)
-        self._children[slot] = child
-        self._slots[pid] = slot
-        self._channels[ours.fileno()] = child
-        self._poll.register(ours.fileno(), select.POLLIN)
+            self._be_worker(boot)
+
+        try:
+            pid = self._crew.fork(slot, facade, be_worker)
+        except OSError as error:
+            self._scoreboard.clear(slot)
+            return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
         self._arm_watch(settings)
         return self._fleet.forked(slot, pid, time.monotonic())
 
-    def _be_worker(self, boot: Boot) -> None:
-        """In the child, all signals blocked: let go of everything that is the master's. Never returns."""
+    def _be_worker(self, boot: Boot) -> NoReturn:
+        """In the child, all signals blocked: let go of everything that is the master's, and work."""
         code = 3
         try:
             assert self._signals is not None
             self._signals.forget()
-            for child in self._children.values():
-                if child.channel is not None:
-                    child.channel.close()
+            self._crew.let_go()
             if self._launch is not None:
                 self._launch.close()
+            if self._watcher is not None:
+                self._watcher.disown()
             signals.unblock()
             code = self._run_worker(boot)
         except SystemExit as end:  # the application's: its death tells the master what it needs to know
             code = end.code if isinstance(end.code, int) else 1
         except BaseException:
-            self.log.critical("worker %d: unexpected", os.getpid(), exc_info=True)
+            self.log.exception("worker %d: unexpected", os.getpid())
         finally:
             os._exit(code)
 
-    def _send(self, slot: int, message: bytes) -> None:
-        child = self._children.get(slot)
-        if child is None or child.channel is None:
-            return
-        try:
-            child.channel.send(message)
-        except OSError:
-            pass  # it is dead, and will be reaped
-
     def _strike(self, slot: int, number: int, reason: str) -> None:
-        child = self._children[slot]
-        if not child.pid:
-            return
         if reason:
-            running = death.running(self._scoreboard, slot, time.monotonic_ns())
+            running = requests.running(self._scoreboard, slot, time.monotonic_ns())
             self.log.error(
                 "worker %d gets %s: %s%s",
-                child.pid,
+                self._crew.children[slot].pid,
                 signals.name(number),
                 reason,
                 f"; running {running}" if running else "",
             )
-        os.kill(child.pid, number)  # it is not reaped, so the number is nobody else's
+        self._crew.signal(slot, number)
 
     def _hear(self, child: Child) -> None:
-        """Read what the worker has said."""
-        while child.channel is not None:
-            try:
-                message = child.channel.recv(channel.MESSAGE_LIMIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = b""  # ECONNRESET: it died with our words unread
+        """Tell Fleet what the worker has said."""
+        fleet, slot = self._fleet, child.slot
+        for message in self._crew.words(child):
             now = time.monotonic()
-            if not message:
-                self._hang_up(child)
-                self._act(self._fleet.mute(child.slot, now))
-            elif message == channel.READY:
-                child.facade.booted = True
-                self._act(self._fleet.ready(child.slot, now))
-            elif message == channel.DRAINING:
-                self._act(self._fleet.leaving(child.slot, now))
-            elif message.startswith(channel.RECYCLE):
-                reason = message.removeprefix(channel.RECYCLE).decode("utf-8", "replace")
-                self._act(self._fleet.recycle(child.slot, reason, now))
-            elif message.startswith(channel.FAILED):
-                self._act(self._fleet.failed(child.slot, _failure(message), now))
-
-    def _hang_up(self, child: Child) -> None:
-        if child.channel is not None:
-            self._poll.unregister(child.channel.fileno())
-            del self._channels[child.channel.fileno()]
-            child.channel.close()
-            child.channel = None
+            word, _, rest = message.partition(b" ")
+            match word:
+                case b"":
+                    self._act(fleet.mute(slot, now))
+                case channel.READY:
+                    child.facade.booted = True
+                    self._act(fleet.ready(slot, now))
+                case channel.DRAINING:
+                    self._act(fleet.leaving(slot, now))
+                case channel.RECYCLE:
+                    self._act(fleet.recycle(slot, rest.decode("utf-8", "replace"), now))
+                case channel.FAILED:
+                    self._act(fleet.failed(slot, _failure(rest), now))
+                case _:
+                    self.log.warning("worker %d says %r", child.facade.pid, message[:80])
 
     def _reap(self) -> None:
-        """Collect every child that has ended. Strangers are reaped quietly: as PID 1 they are left to us."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            slot = self._slots.pop(pid, None)
-            if slot is not None:
-                self._bury(self._children[slot], status)
-
-    def _bury(self, child: Child, status: int) -> None:
-        child.pid = 0
-        self._hear(child)  # its last words came before its death
-        self._hang_up(child)
-        del self._children[child.slot]
-        text = death.describe(status)
-        running = death.running(self._scoreboard, child.slot, time.monotonic_ns())
-        self._scoreboard.clear(child.slot)
-        if running:
-            text = f"{text}, running {running}"
-        child.facade.alive = False
-        self._hook("child_exit", self.server, child.facade)
-        self._act(self._fleet.died(child.slot, status == 0, text, time.monotonic()))
+        for child, status in self._crew.reap():
+            self._hear(child)  # its last words came before its death
+            running = requests.running(self._scoreboard, child.slot, time.monotonic_ns())
+            text = death.describe(status) + (f", running {running}" if running else "")
+            self._crew.bury(child)
+            self._scoreboard.clear(child.slot)
+            child.facade.alive = False
+            self._hook("child_exit", self.server, child.facade)
+            self._act(self._fleet.died(child.slot, status == 0, text, time.monotonic()))
 
     # Request deadlines
 
@@ -473,56 +383,48 @@ class Master:
         A request that begins after this look cannot be late before a whole timeout from now, so an idle
         server is looked at once in a timeout.
         """
-        now_ns = int(now * 1e9)
+        late, following = requests.overdue(self._scoreboard, self._crew.children, int(now * 1e9))
+        for slot, reason in late:
+            self._act(self._fleet.hung(slot, reason, now))
         spans = [each.timeout for each in self._settings_of.values() if each.timeout]
-        following = now + min(spans, default=math.inf)
-        for slot in list(self._children):
-            for request in self._scoreboard.requests(slot):
-                if not request.deadline_ns:
-                    continue
-                if request.deadline_ns <= now_ns:
-                    late = (now_ns - request.start_ns) / 1e9
-                    reason = f"{request.method} {request.target} has taken {late:.1f} s (timeout)"
-                    self._act(self._fleet.hung(slot, reason, now))
-                    break
-                following = min(following, request.deadline_ns / 1e9)
-        self._watch_deadline = following
+        self._watch_deadline = min(following, now + min(spans, default=math.inf))
+
+    # Source files, for --reload
+
+    def _watch_files(self) -> None:
+        from .watch import Watcher
+
+        settings = self.settings
+        try:
+            self._watcher = Watcher((settings.chdir, *settings.pythonpath), settings.reload_extra_files)
+        except OSError as error:
+            self.log.error("source files are not watched: %s", error.strerror)
+        else:
+            self._poll.register(self._watcher.fileno(), select.POLLIN)
+
+    def _files_changed(self, watcher: Watcher) -> None:
+        from .watch import describe
+
+        if changes := watcher.changes():
+            self._reload(describe(changes, self.settings.chdir))
+        if watcher.ended:
+            self.log.error("source files are no longer watched: the watcher has ended")
+            self._poll.unregister(watcher.fileno())
+            watcher.disown()
+            self._watcher = None
 
     # Hooks
 
     def _hook(self, name: str, *arguments: object, fatal: bool = False) -> None:
         if getattr(self.settings, name) is not None:
-            self.server.WORKERS = {child.pid: child.facade for child in self._children.values()}
+            self.server.WORKERS = {child.pid: child.facade for child in self._crew.children.values()}
             hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
 
 
-def _policy(settings: Settings) -> Policy:
-    return Policy(
-        size=settings.workers,
-        boot_timeout=settings.boot_timeout,
-        graceful_timeout=settings.graceful_timeout,
-    )
-
-
-def _requests_per_worker(settings: Settings) -> int:
-    """How many requests a worker can run at once. The slots live as long as the server."""
-    match settings.worker_class:
-        case "threads":
-            return settings.threads
-        case "gevent":
-            return settings.worker_connections
-        case _:
-            return 1
-
-
-def _or_as_is(number: int | None) -> int:
-    return -1 if number is None else number
-
-
-def _failure(message: bytes) -> Failure:
+def _failure(words: bytes) -> Failure:
     import json
 
-    said = json.loads(message.removeprefix(channel.FAILED))
+    said = json.loads(words)
     return Failure(said["message"], said["detail"], said["exit_code"])
 
 

@@ -20,7 +20,8 @@ class Phase(enum.Enum):
     SERVING = "serving"
     RETIRING = "retiring"  # serves, wants to be replaced
     MUTED = "muted"  # its channel is at EOF: reaped in a moment, or broken
-    DRAINING = "draining"  # finishes what it accepted
+    TOLD = "told"  # ordered to drain; may still accept
+    DRAINING = "draining"  # accepts no more, finishes what it has accepted
     QUITTING = "quitting"  # told to leave at once
     ABORTING = "aborting"  # sent ABRT, so that it dumps its stacks
     KILLED = "killed"
@@ -33,7 +34,7 @@ class Event(enum.Enum):
     READY = "ready"
     FAILED = "failed"  # it said that it cannot boot
     RECYCLE = "recycle"  # it asked to be replaced
-    LEAVING = "leaving"  # it said that it drains of its own accord
+    LEAVING = "leaving"  # it said that it accepts no more
     MUTE = "mute"  # its channel is at EOF
     HUNG = "hung"  # a request of it is past every deadline
     LATE = "late"  # the phase has lasted too long
@@ -77,7 +78,7 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
         Event.MUTE: Phase.MUTED,
         Event.HUNG: Phase.ABORTING,
         Event.DIED: Phase.FREE,
-        Event.DRAIN: Phase.DRAINING,
+        Event.DRAIN: Phase.TOLD,
         Event.QUIT: Phase.QUITTING,
         Event.KILL: Phase.KILLED,
     },
@@ -86,7 +87,7 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
         Event.MUTE: Phase.MUTED,
         Event.HUNG: Phase.ABORTING,
         Event.DIED: Phase.FREE,
-        Event.DRAIN: Phase.DRAINING,
+        Event.DRAIN: Phase.TOLD,
         Event.QUIT: Phase.QUITTING,
         Event.KILL: Phase.KILLED,
     },
@@ -94,7 +95,15 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
         Event.HUNG: Phase.ABORTING,
         Event.LATE: Phase.ABORTING,
         Event.DIED: Phase.FREE,
-        Event.DRAIN: Phase.DRAINING,
+        Event.DRAIN: Phase.TOLD,
+        Event.QUIT: Phase.QUITTING,
+        Event.KILL: Phase.KILLED,
+    },
+    Phase.TOLD: {
+        Event.LEAVING: Phase.DRAINING,
+        Event.HUNG: Phase.ABORTING,
+        Event.LATE: Phase.KILLED,
+        Event.DIED: Phase.FREE,
         Event.QUIT: Phase.QUITTING,
         Event.KILL: Phase.KILLED,
     },
@@ -120,6 +129,7 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
 
 COMING = frozenset({Phase.FORKING, Phase.BOOTING})
 SERVES = frozenset({Phase.SERVING, Phase.RETIRING})
+ACCEPTS = SERVES | {Phase.TOLD}
 
 
 def next_phase(phase: Phase, event: Event) -> Phase:

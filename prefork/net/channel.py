@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Worker to master.
 READY = b"ready"  # accepting; said once
-FAILED = b"failed "  # + JSON {"exit_code", "message", "detail"}: cannot boot, exits next
-RECYCLE = b"recycle "  # + reason: serves on, asks to be replaced and then drained
-DRAINING = b"draining"  # accepts no more, of its own accord; exits when empty
+FAILED = b"failed"  # + " " + JSON {"exit_code", "message", "detail"}: cannot boot, exits next
+RECYCLE = b"recycle"  # + " " + reason: serves on, asks to be replaced and then drained
+DRAINING = b"draining"  # accepts no more, as told or of its own accord; exits when empty
 
 # Master to worker.
 DRAIN = b"drain"  # answer what was accepted, then exit 0; the master keeps the deadline

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from ..config import hooks
 from ..engine.scoreboard import WorkerState
-from ..errors import BootError, PreforkError
+from ..errors import AppLoadError, BootError, PreforkError
 from ..net import channel, signals
 from ..net.signals import Signals
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from ..config.settings import Settings
+    from ..engine.accesslog import AccessLog
     from ..net.channel import Boot
 
     class Serving(Protocol):
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         def stop(self) -> None: ...
         def run(self) -> None: ...
 
-    MakeReactor = Callable[[Boot, Callable[..., Any]], Serving]
+    MakeReactor = Callable[[Boot, Callable[..., Any], AccessLog | None], Serving]
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Those that nobody means for a worker are caught and dropped. Ignoring them would be inherited by every
@@ -59,6 +60,15 @@ def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
     return worker.leave(worker.serve(reactor))
 
 
+def import_app(settings: Settings) -> Callable[..., Any]:
+    """Enter the application's folder, environment and import path, and import it. Raises PreforkError."""
+    from ..wsgi.app import load
+
+    _enter(settings)
+    assert settings.wsgi_app is not None
+    return load(settings.wsgi_app, factory=settings.factory)
+
+
 class Worker:
     """State of the process; `run_worker` calls the three stages in order."""
 
@@ -69,6 +79,7 @@ class Worker:
         self._channel: socket.socket | None = boot.channel
         self._reactor: Serving | None = None
         self._signals: Signals | None = None
+        self._access_log: AccessLog | None = None
         self._leaving = False
 
     # Birth
@@ -84,12 +95,13 @@ class Worker:
         _set_title(settings)
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
         _drop_privileges(settings)
-        _enter(settings)
+        self.log.capture()
         self._watch_for_crashes()
         # A worker class that patches the standard library does so here: before the application, after ours.
         app = self._load()
         boot.worker.wsgi = app
-        reactor = self._reactor = make_reactor(boot, app)
+        self._access_log = _access_log(boot)
+        reactor = self._reactor = make_reactor(boot, app, self._access_log)
         self._signals = Signals(SIGNALS)  # last: what the application has set for these is overruled
         reactor.watch(self._signals.fd, self._take_signals)
         reactor.watch(boot.channel.fileno(), self._take_orders)
@@ -107,7 +119,7 @@ class Worker:
             "message": str(fault)[:4096],
             "detail": detail.encode("utf-8", "replace")[-DETAIL_LIMIT:].decode("utf-8", "replace"),
         }
-        self._say(channel.FAILED + json.dumps(words).encode())
+        self._say(channel.FAILED + b" " + json.dumps(words).encode())
 
     # Life
 
@@ -121,7 +133,7 @@ class Worker:
         try:
             reactor.run()
         except Exception:
-            self.log.critical("worker %d: its loop has failed", os.getpid(), exc_info=True)
+            self.log.exception("worker %d: its loop has failed", os.getpid())
             return 1
         return 0
 
@@ -166,12 +178,12 @@ class Worker:
         self._leaving = True
         if why:
             self.log.info(why, os.getpid())
-            self._say(channel.DRAINING)
         self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
         assert self._reactor is not None
         self._reactor.drain(time.monotonic() + self.settings.graceful_timeout)
         for listener in self.boot.listeners:
             listener.close()  # a port is free for the next server only when nobody holds it
+        self._say(channel.DRAINING)
 
     def _leave_at_once(self) -> None:
         self._leaving = True
@@ -182,7 +194,11 @@ class Worker:
         self._reactor.stop()
 
     def _reopen(self) -> None:
+        if self._access_log is not None:
+            self._access_log.flush()  # what was served before belongs into the old file
         self.log.reopen()
+        if self._access_log is not None:
+            self._access_log.reopen(self.log.access_fd)
 
     def _say(self, message: bytes) -> None:
         if self._channel is not None:
@@ -214,11 +230,15 @@ class Worker:
     # Helpers
 
     def _load(self) -> Callable[..., Any]:
-        from ..wsgi.app import load
+        try:
+            return import_app(self.settings)
+        except AppLoadError as fault:
+            if not self.settings.reload:
+                raise
+            from .faultpage import fault_page
 
-        target = self.settings.wsgi_app
-        assert target is not None
-        return load(target, factory=self.settings.factory)
+            self.log.error("%s\n%s", fault, fault.detail.rstrip())
+            return fault_page(str(fault), fault.detail)
 
     def _watch_for_crashes(self) -> None:
         """Stacks of all threads on stderr at SEGV, ABRT, BUS, FPE and ILL."""
@@ -241,10 +261,18 @@ class Worker:
         hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
 
 
-def _reactor_of(boot: Boot, app: Callable[..., Any]) -> Serving:
+def _reactor_of(boot: Boot, app: Callable[..., Any], access_log: AccessLog | None) -> Serving:
     from .reactor import Reactor
 
-    return Reactor(boot, app)
+    return Reactor(boot, app, access_log=access_log)
+
+
+def _access_log(boot: Boot) -> AccessLog | None:
+    if boot.log.access_fd < 0:
+        return None
+    from ..engine.accesslog import AccessLog
+
+    return AccessLog(boot.settings.access_log_format, boot.log.access_fd)
 
 
 def _set_title(settings: Settings) -> None:

@@ -221,7 +221,7 @@ def test_recycled_worker_serves_until_its_successor_does() -> None:
     world.do(world.fleet.recycle(1, "1000 requests", world.now))
     assert world.shape == "1: 1 booting, 1 retiring, 3 serving"
     world.ready()
-    assert world.shape == "1: 1 draining, 4 serving"
+    assert world.shape == "1: 4 serving, 1 told"
     assert world.taken() == [Send(1, channel.DRAIN)]
 
 
@@ -252,9 +252,14 @@ def test_reload_canary_then_rest_then_drain() -> None:
     world.ready()
     assert world.shape == "1: 4 serving; 2: 3 booting, 1 serving"
     world.ready()
-    assert world.shape == "1: 4 draining; 2: 4 serving"
-    assert world.noted(Settled) == [Settled(2)]
+    assert world.shape == "1: 4 told; 2: 4 serving"
     assert world.taken() == [Send(slot, channel.DRAIN) for slot in range(4)]
+    assert not world.noted(Settled)  # who was told may still be about to accept
+    for slot in range(3):
+        world.do(world.fleet.leaving(slot, world.now))
+    world.die(3, clean=True)
+    assert world.shape == "1: 3 draining; 2: 4 serving"
+    assert world.noted(Settled) == [Settled(2)]
     world.settle()
     assert world.shape == "2: 4 serving"
     assert world.noted(Forget) == [Forget(1)]
@@ -264,7 +269,7 @@ def test_reload_with_one_worker() -> None:
     world = serving(1)
     world.reload(1)
     world.ready()
-    assert world.shape == "1: 1 draining; 2: 1 serving"
+    assert world.shape == "1: 1 told; 2: 1 serving"
 
 
 @pytest.mark.parametrize("how", ["fail", "die", "late", "mute"])
@@ -300,7 +305,7 @@ def test_one_failed_boot_among_the_rest_ends_the_new_generation() -> None:
     first, second, _ = world.slots(Phase.BOOTING)
     world.ready(first)
     world.fail(second)
-    assert world.shape == "1: 4 serving; 2: 2 draining, 2 quitting"
+    assert world.shape == "1: 4 serving; 2: 2 quitting, 2 told"
 
 
 def test_one_killed_worker_does_not_end_the_new_generation() -> None:
@@ -382,10 +387,10 @@ def test_reload_waits_for_slots_that_still_drain() -> None:
     world.reload(graceful_timeout=1000)
     world.ready()
     world.ready()
-    assert world.shape == "1: 4 draining; 2: 4 serving"
+    assert world.shape == "1: 4 told; 2: 4 serving"
     world.reload()
     world.ready()
-    assert world.shape == "1: 4 draining; 2: 4 serving; 3: 1 serving"
+    assert world.shape == "1: 4 told; 2: 4 serving; 3: 1 serving"
     world.settle()
     assert world.shape == "3: 4 serving"
 
@@ -458,6 +463,16 @@ def test_stop_kills_who_does_not_drain_in_time() -> None:
     world.pass_time(6.9)
     assert world.taken() == []
     world.pass_time(0.1)
+    assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
+
+
+def test_saying_that_it_drains_gains_no_time() -> None:
+    world = serving(1, graceful_timeout=7)
+    world.do(world.fleet.stop(world.now))
+    world.pass_time(5)
+    world.do(world.fleet.leaving(0, world.now))
+    world.taken()
+    world.pass_time(2)
     assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
 
 

@@ -25,6 +25,7 @@ LIVE = (
     Phase.SERVING,
     Phase.RETIRING,
     Phase.MUTED,
+    Phase.TOLD,
     Phase.DRAINING,
     Phase.QUITTING,
     Phase.ABORTING,
@@ -151,7 +152,9 @@ class Historian(World):
         for _ in range(200):
             for slot in self.slots(Phase.BOOTING):
                 self.step(lambda slot=slot: self.fleet.ready(slot, self.now))
-            for slot in self.slots(Phase.DRAINING, Phase.QUITTING, Phase.ABORTING, Phase.KILLED, Phase.MUTED):
+            for slot in self.slots(
+                Phase.TOLD, Phase.DRAINING, Phase.QUITTING, Phase.ABORTING, Phase.KILLED, Phase.MUTED
+            ):
                 self.note_death(slot)
                 self.step(lambda slot=slot: self.fleet.died(slot, True, "left", self.now))
             self.wait(1.0)

@@ -30,9 +30,10 @@ free      .        .    .       .        .        .        .     .        .     
 forking   booting  free .       .        .        .        .     .        .        free .       revoked  revoked  revoked
 revoked   killed   free .       .        .        .        .     .        .        free .       .        .        .
 booting   .        .    serving quitting .        draining muted .        aborting free .       quitting quitting killed
-serving   .        .    .       .        retiring draining muted aborting .        free .       draining quitting killed
-retiring  .        .    .       .        .        draining muted aborting .        free .       draining quitting killed
-muted     .        .    .       .        .        .        .     aborting aborting free .       draining quitting killed
+serving   .        .    .       .        retiring draining muted aborting .        free .       told     quitting killed
+retiring  .        .    .       .        .        draining muted aborting .        free .       told     quitting killed
+muted     .        .    .       .        .        .        .     aborting aborting free .       told     quitting killed
+told      .        .    .       .        .        draining .     aborting killed   free .       .        quitting killed
 draining  .        .    .       .        .        .        .     aborting killed   free .       .        quitting killed
 quitting  .        .    .       .        .        .        .     .        killed   free .       .        .        killed
 aborting  .        .    .       .        .        .        .     .        killed   free .       .        .        killed

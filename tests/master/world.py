@@ -13,7 +13,7 @@ from prefork.master.phases import Phase
 
 
 class World:
-    """Acts out what Fleet wants: forks at once unless `holds_forks`; remembers orders until they are taken."""
+    """Acts out what Fleet wants: forks at once unless `holds_forks`; keeps orders until they are taken."""
 
     def __init__(self, slots: int = 16, size: int = 4, *, start: bool = True, **policy: float) -> None:
         self.now = 1000.0
@@ -92,7 +92,7 @@ class World:
         while True:
             if booting := self.slots(Phase.BOOTING):
                 self.ready(*booting)
-            elif leaving := self.slots(Phase.DRAINING, Phase.QUITTING):
+            elif leaving := self.slots(Phase.TOLD, Phase.DRAINING, Phase.QUITTING):
                 self.die(leaving[0], clean=True)
             elif gone := self.slots(Phase.ABORTING, Phase.KILLED, Phase.MUTED):
                 self.die(gone[0])

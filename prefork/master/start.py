@@ -1,0 +1,73 @@
+"""How a server begins: its listeners, its size in shared memory, and the line that says that it is there."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .. import __version__
+from ..net import listener
+from .generation import Policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..config.settings import Settings
+    from ..net.listener import Listener
+
+LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
+
+
+def listeners(settings: Settings, passed: Sequence[int]) -> list[Listener]:
+    """Take the descriptors that a service manager has passed, else bind. Raises BindError."""
+    if passed:
+        return listener.adopt(passed)
+    owner = (-1, -1)
+    if os.geteuid() == 0:
+        owner = (_or_as_is(settings.user), _or_as_is(settings.group))
+    options = listener.Options(
+        backlog=settings.backlog, reuse_port=settings.reuse_port, umask=settings.umask, owner=owner
+    )
+    return listener.bind_all(settings.bind, options)
+
+
+def slots(settings: Settings) -> int:
+    """How many workers may be alive at once: a reload doubles them, and some may still drain."""
+    return max(LEAST_SLOTS, 3 * settings.workers)
+
+
+def requests_per_worker(settings: Settings) -> int:
+    """How many requests a worker can run at once. The scoreboard is never made larger."""
+    match settings.worker_class:
+        case "threads":
+            return settings.threads
+        case "gevent":
+            return settings.worker_connections
+        case _:
+            return 1
+
+
+def policy(settings: Settings) -> Policy:
+    """What of the settings Fleet has to know."""
+    return Policy(
+        size=settings.workers,
+        boot_timeout=settings.boot_timeout,
+        graceful_timeout=settings.graceful_timeout,
+    )
+
+
+def line(settings: Settings, bound: Sequence[Listener]) -> str:
+    """The start line: where, what, who, and how to see more."""
+    where = " ".join(each.text for each in bound)
+    plural = "" if settings.workers == 1 else "s"
+    access = settings.accesslog or "off (--access-logfile - shows it)"
+    version = ".".join(map(str, sys.version_info[:3]))
+    return (
+        f"prefork {__version__} at {where}: {settings.workers} {settings.worker_class} worker{plural},"
+        f" pid {os.getpid()}, Python {version}, compiled engine, access log {access}"
+    )
+
+
+def _or_as_is(number: int | None) -> int:
+    return -1 if number is None else number
