@@ -22,8 +22,8 @@ import pytest
 for folder in ("support", "apps"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
-from launcher import PEER, Events, Server
-from serving import Cases, chosen_classes, run_cases, start_server
+from launcher import PEER, Events, Server  # noqa: E402
+from serving import Cases, chosen_classes, run_cases, start_server  # noqa: E402
 
 COMPILED: tuple[str, ...] = ()  # modules of prefork.engine
 

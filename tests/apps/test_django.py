@@ -53,7 +53,9 @@ def run_site(
 
 
 @pytest.fixture(scope="module")
-def running_site(worker_class: str, django_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def running_site(
+    worker_class: str, django_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     yield from run_site(worker_class, django_data, tmp_path_factory.mktemp("site"))
 
 
@@ -275,7 +277,10 @@ def test_many_browsers_at_once(site: Site, browsers: Any) -> None:
                 assert facts["visits"] == count
                 pids.add(facts["pid"])
                 mine = bytes([count]) * 50_000
-                assert browser.request("POST", "/body/", None, mine).data["digest"] == hashlib.sha256(mine).hexdigest()
+                assert (
+                    browser.request("POST", "/body/", None, mine).data["digest"]
+                    == hashlib.sha256(mine).hexdigest()
+                )
         except BaseException as fault:
             faults.append(fault)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,7 +123,12 @@ def test_body(site: Site, browsers: Any, size: int, coding: str) -> None:
 def test_facts(site: Site, browsers: Any) -> None:
     browser = browsers(site.server)
     facts = browser.get("/meta?q=%C3%A9").data
-    assert facts == {"url": "http://test/meta?q=é", "secure": False, "address": "127.0.0.1", "query": {"q": "é"}}
+    assert facts == {
+        "url": "http://test/meta?q=é",
+        "secure": False,
+        "address": "127.0.0.1",
+        "query": {"q": "é"},
+    }
     assert browser.get("/meta", {"X-Forwarded-Proto": "https"}).data["secure"] is True
     site.settle(2)
 

@@ -46,7 +46,9 @@ def token(environ: Environ) -> str:
 
 
 def query(environ: Environ) -> dict[str, str]:
-    return {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"], keep_blank_values=True).items()}
+    return {
+        key: values[0] for key, values in parse_qs(environ["QUERY_STRING"], keep_blank_values=True).items()
+    }
 
 
 class Watched:
@@ -68,7 +70,9 @@ class Watched:
         say(f"closed {self.token}")
 
 
-def answer(start_response: StartResponse, body: bytes, status: str = "200 OK", *fields: tuple[str, str]) -> list[bytes]:
+def answer(
+    start_response: StartResponse, body: bytes, status: str = "200 OK", *fields: tuple[str, str]
+) -> list[bytes]:
     start_response(status, [*TEXT, ("Content-Length", str(len(body))), *fields])
     return [body]
 
@@ -85,9 +89,15 @@ def environ(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """The environ as JSON: key -> [name of the exact type, value where JSON has one]."""
     shown = {}
     for key, value in environ.items():
-        plain = value if type(value) in (str, int, bool, float) else list(value) if type(value) is tuple else None
+        plain = (
+            value if type(value) in (str, int, bool, float) else list(value) if type(value) is tuple else None
+        )
         shown[key] = [type(value).__name__, plain]
-    about = {"type": type(environ).__name__, "keys": sorted({type(key).__name__ for key in environ}), "environ": shown}
+    about = {
+        "type": type(environ).__name__,
+        "keys": sorted({type(key).__name__ for key in environ}),
+        "environ": shown,
+    }
     return answer(start_response, json.dumps(about).encode())
 
 
@@ -112,7 +122,9 @@ def errors(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 @case
 def where(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    return answer(start_response, json.dumps({"pid": os.getpid(), "thread": threading.get_native_id()}).encode())
+    return answer(
+        start_response, json.dumps({"pid": os.getpid(), "thread": threading.get_native_id()}).encode()
+    )
 
 
 @case
@@ -201,14 +213,14 @@ def tuple_body(environ: Environ, start_response: StartResponse) -> Iterable[byte
 
 @case
 def one_chunk(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """No length given and a list of one: the server may count itself (PEP 3333, "Handling the Content-Length Header")."""
+    """No length and a list of one: the server may count (PEP 3333, "Handling the Content-Length Header")."""
     start_response("200 OK", list(TEXT))
     return [b"counted"]
 
 
 @case
 def stepwise(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-    """Each chunk waits for the word of the test (a byte in a FIFO), so the one before has to be on its way."""
+    """Each chunk waits for the test's word (a byte in a FIFO), so the one before has to be on its way."""
     fifo = query(environ)["fifo"]
     start_response("200 OK", list(TEXT))
     yield b"first"
@@ -748,3 +760,23 @@ def hints_late(environ: Environ, start_response: StartResponse) -> Iterator[byte
     except Exception as error:
         say(f"late hints: {type(error).__name__}")
     yield b"more"
+
+
+# Load
+
+BLOB = b"5" * 5_000_000
+counted = 0
+
+
+@case
+def count(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """How many requests of this kind the process has answered, this one included."""
+    global counted
+    counted += 1
+    return answer(start_response, str(counted).encode())
+
+
+@case
+def blob(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Five million bytes that exist once, however many clients are slow to read them."""
+    return answer(start_response, BLOB)

@@ -91,7 +91,9 @@ def test_pipeline_of_bodies(cases: Any) -> None:
             parts.append(request_bytes("POST", f"/echo/{number}", body=body))
         elif number % 3 == 1:
             coded = chunked(body[:1], body[1:]) if body[1:] else chunked(*([body] if body else []))
-            parts.append(request_bytes("POST", f"/echo/{number}", ("Transfer-Encoding", "chunked"), body=coded))
+            parts.append(
+                request_bytes("POST", f"/echo/{number}", ("Transfer-Encoding", "chunked"), body=coded)
+            )
         else:
             parts.append(request_bytes("DELETE", f"/echo/{number}"))
     with cases.server.connect() as client:
@@ -118,7 +120,8 @@ def test_nothing_is_answered_behind_close(cases: Any) -> None:
     token = cases.token()
     with cases.server.connect() as client:
         client.send(
-            request_bytes("GET", "/hello", ("Connection", "close")) + request_bytes("GET", f"/nothing/{token}")
+            request_bytes("GET", "/hello", ("Connection", "close"))
+            + request_bytes("GET", f"/nothing/{token}")
         )
         assert client.response().body == HELLO
         assert client.end() is Ending.CUT
@@ -128,7 +131,9 @@ def test_nothing_is_answered_behind_close(cases: Any) -> None:
 def test_answers_before_a_fault_are_kept(faulty: Any) -> None:
     """The requests in front of a malformed one are good: they are answered, then the fault, then the end."""
     with faulty.server.connect() as client:
-        client.send(request_bytes("GET", "/echo/1") + request_bytes("GET", "/echo/2") + b"GET / HTTP/1.1\r\n\r\n")
+        client.send(
+            request_bytes("GET", "/echo/1") + request_bytes("GET", "/echo/2") + b"GET / HTTP/1.1\r\n\r\n"
+        )
         assert client.response().body == b"GET /echo/1 "
         assert client.response().body == b"GET /echo/2 "
         answer = client.response()
@@ -140,14 +145,16 @@ def test_nothing_is_read_behind_a_fault(faulty: Any) -> None:
     """After a framing fault no byte can be trusted to begin a request (RFC 9112 2.2, 11.2)."""
     token = faulty.token()
     with faulty.server.connect() as client:
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + request_bytes("GET", f"/nothing/{token}"))
+        client.send(
+            b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + request_bytes("GET", f"/nothing/{token}")
+        )
         assert client.response().status == 400
         assert client.end() is Ending.CUT
     assert faulty.closes(token) == 0
 
 
 def test_empty_lines_before_a_request(cases: Any) -> None:
-    """RFC 9112 2.2: a server "SHOULD ignore at least one empty line (CRLF) received prior to the request-line"."""
+    """RFC 9112 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line"."""
     with cases.server.connect() as client:
         for prefix in (b"\r\n", b"\r\n\r\n"):
             client.send(prefix + request_bytes("GET", "/hello"))

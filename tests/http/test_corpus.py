@@ -27,7 +27,7 @@ COUNTS = (100, 3, 256)  # --limit-request-fields of the servers that are started
 
 
 def served(case: corpus.Case) -> bool:
-    """Can a server be told the limits of this case? The scanner takes smaller ones than the settings allow."""
+    """Can a server be told these limits? The scanner takes smaller ones than the settings allow."""
     return all(
         value == corpus.LIMITS[name] or (name == "field_count" and value in COUNTS)
         for name, value in case.limits.items()

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from serving import start_server
 from rawclient import Ending, request_bytes
+from serving import start_server
 
 SHORT = 0.4  # seconds; every deadline of the server below
 FLAGS = [
@@ -23,7 +23,11 @@ def hasty(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A server that waits for nobody."""
     with ExitStack() as stack:
         running = start_server(
-            stack, "wsgi_cases:application", *FLAGS, worker_class=worker_class, cwd=tmp_path_factory.mktemp("hasty")
+            stack,
+            "wsgi_cases:application",
+            *FLAGS,
+            worker_class=worker_class,
+            cwd=tmp_path_factory.mktemp("hasty"),
         )
         yield running
         assert running.get("/hello").status == 200
@@ -37,7 +41,9 @@ def is_408(client: Any, since: float, method: str = "GET") -> None:
     assert time.monotonic() - since > SHORT * 0.9
 
 
-@pytest.mark.parametrize("data", [b"G", b"GET /hello HTTP/1.1\r\n", b"GET /hello HTTP/1.1\r\nHost: test\r\nX-A"])
+@pytest.mark.parametrize(
+    "data", [b"G", b"GET /hello HTTP/1.1\r\n", b"GET /hello HTTP/1.1\r\nHost: test\r\nX-A"]
+)
 def test_unfinished_head(hasty: Any, data: bytes) -> None:
     with hasty.connect() as client:
         since = time.monotonic()

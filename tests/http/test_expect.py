@@ -64,7 +64,7 @@ def test_no_body_no_continue(cases: Any) -> None:
 
 
 def test_http_10_ignores_it(cases: Any) -> None:
-    """"A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation"."""
+    """A server "MUST ignore" a 100-continue expectation in an HTTP/1.0 request."""
     with cases.server.connect() as client:
         client.send(head("/echo", "Content-Length: 4", EXPECT, version="1.0"))
         client.send(b"body")
@@ -84,9 +84,7 @@ def test_unknown_expectation(faulty: Any, value: str) -> None:
 def test_pipelined(cases: Any) -> None:
     """The 100 belongs to its own request: it may not come before the answers of the requests in front."""
     with cases.server.connect() as client:
-        client.send(
-            b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n" + head("/echo", "Content-Length: 4", EXPECT)
-        )
+        client.send(b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n" + head("/echo", "Content-Length: 4", EXPECT))
         assert client.response().body == b"Hello, World!"
         assert client.head().status == 100
         client.send(b"body")

@@ -51,7 +51,9 @@ def test_contradicting_fields(faulty: Any) -> None:
 @pytest.mark.parametrize("allowed", ["10.0.0.1", "192.0.2.0/24", ""])
 def test_scheme_from_anybody_else(server: Any, worker_class: str, allowed: str) -> None:
     running = server(APP, f"--forwarded-allow-ips={allowed}", worker_class=worker_class)
-    found = environ(running, ("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "6.6.6.6"), ("SCRIPT_NAME", "/evil"))
+    found = environ(
+        running, ("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "6.6.6.6"), ("SCRIPT_NAME", "/evil")
+    )
     assert found["wsgi.url_scheme"] == "http"
     assert found["REMOTE_ADDR"] == "127.0.0.1"
     assert found["SCRIPT_NAME"] == ""
@@ -107,13 +109,15 @@ def test_ipv6(server: Any, worker_class: str) -> None:
 
 def test_several_sockets(worker_class: str, tmp_path: Any) -> None:
     """Each listener has its own SERVER_NAME and SERVER_PORT, and one server serves them all."""
-    from serving import class_arguments
     from launcher import APPS, Server, listen
+    from serving import class_arguments
 
     sockets = [listen(), listen(), listen(str(tmp_path / "s"))]
     addresses = [one.getsockname() for one in sockets]
     running = Server(
-        [APP, "-w", "2", "--pythonpath", str(APPS), *class_arguments(worker_class)], listeners=sockets, cwd=tmp_path
+        [APP, "-w", "2", "--pythonpath", str(APPS), *class_arguments(worker_class)],
+        listeners=sockets,
+        cwd=tmp_path,
     )
     try:
         running.wait_ready()
@@ -132,7 +136,9 @@ def test_several_sockets(worker_class: str, tmp_path: Any) -> None:
 
 def test_script_name_from_the_environment(server: Any, worker_class: str) -> None:
     """PEP 3333: SCRIPT_NAME + PATH_INFO is the path of the URL, whichever way it is cut."""
-    running = server(APP, "-e", "SCRIPT_NAME=/environ", worker_class=worker_class, env={"SCRIPT_NAME": "/environ"})
+    running = server(
+        APP, "-e", "SCRIPT_NAME=/environ", worker_class=worker_class, env={"SCRIPT_NAME": "/environ"}
+    )
     answer = running.get("/environ/environ")
     assert answer.status == 200, answer.text
     found = json.loads(answer.body)["environ"]

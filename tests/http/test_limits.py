@@ -97,7 +97,9 @@ def small(worker_class: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_body_of_the_limit(small: Any) -> None:
     assert json.loads(small.request("POST", "/sum", body=b"b" * 1000).body)[0] == 1000
-    answer = small.request("POST", "/sum", ("Transfer-Encoding", "chunked"), body=chunked(b"b" * 500, b"b" * 500))
+    answer = small.request(
+        "POST", "/sum", ("Transfer-Encoding", "chunked"), body=chunked(b"b" * 500, b"b" * 500)
+    )
     assert json.loads(answer.body)[0] == 1000
 
 
@@ -120,7 +122,8 @@ def test_lengths_beyond_64_bits(small: Any, length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [chunked(b"b" * 1001), chunked(b"b" * 1000, b"b"), b"3e9\r\n", b"1f4\r\n" + b"b" * 500 + b"\r\n1f5\r\n"]
+    "body",
+    [chunked(b"b" * 1001), chunked(b"b" * 1000, b"b"), b"3e9\r\n", b"1f4\r\n" + b"b" * 500 + b"\r\n1f5\r\n"],
 )
 def test_chunks_beyond_the_limit(small: Any, body: bytes) -> None:
     """Refused when the sum is known to be too large, whether or not the data has come."""

@@ -29,7 +29,7 @@ class Page:
 
 @dataclass
 class Browser:
-    """The standard library's client on one kept connection, with a cookie jar: a third judge of the answers."""
+    """The standard library's client on one kept connection, with cookies: a third judge of the answers."""
 
     address: tuple[str, int]
     cookies: dict[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """A real server as a child process: start, watch, ask, stop, and look at what it left behind.
 
 The test binds the socket (port 0, or a path) and hands it over, so there is no port to guess and no moment at
-which a client is refused. Readiness is an answer, never a span of time. Every process of the server shares one
-session, so that orphans can be found and nothing else can be hit.
+which a client is refused. Readiness is an answer, never a span of time. Every process of the server shares
+one session, so that orphans can be found and nothing else can be hit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ BACKLOG = 2048
 PEER = os.environ.get("PREFORK_TEST_SERVER", "")
 
 # A line that no run may hold unless the test expects it.
-TROUBLE = re.compile(r"Traceback|\b(?:ERROR|CRITICAL|FATAL)\b|\w+Warning\b|Exception ignored|[Ss]egmentation|\bSIG[A-Z]+\b")
+TROUBLE = re.compile(
+    r"Traceback|\b(?:ERROR|CRITICAL|FATAL)\b|\w+Warning\b|Exception ignored|[Ss]egmentation|\bSIG[A-Z]+\b"
+)
 
 
 def program() -> list[str]:
@@ -52,7 +54,9 @@ class Lines:
         self.lines: list[str] = []
         self.ended = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._collect, args=(stream,), daemon=True, name=f"lines of {name}")
+        self._thread = threading.Thread(
+            target=self._collect, args=(stream,), daemon=True, name=f"lines of {name}"
+        )
         self._thread.start()
 
     def _collect(self, stream: IO[bytes]) -> None:
@@ -74,7 +78,9 @@ class Lines:
         with self._changed:
             return self.lines[mark:]
 
-    def wait(self, pattern: str, *, since: int = 0, count: int = 1, deadline: float = DEADLINE) -> list[re.Match[str]]:
+    def wait(
+        self, pattern: str, *, since: int = 0, count: int = 1, deadline: float = DEADLINE
+    ) -> list[re.Match[str]]:
         """The first count matches in lines behind the mark; fails at the deadline or at the stream's end."""
         until = time.monotonic() + deadline
         with self._changed:
@@ -137,7 +143,9 @@ class Server:
             self.address = name if isinstance(name, str) else (name[0], name[1])
         order = {"sockets": [listener.fileno() for listener in listeners], "limits": dict(limits or {})}
         self.command = [*program(), *arguments]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFORK_", "LISTEN_"))}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PREFORK_", "LISTEN_"))
+        }
         environment |= {"PYTHONWARNINGS": "default", "PYTHONFAULTHANDLER": "1", **(env or {})}
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(HANDOVER), json.dumps(order), *self.command],
@@ -167,7 +175,9 @@ class Server:
     def connect(self, *, deadline: float = DEADLINE, receive_buffer: int | None = None) -> Connection:
         return Connection(self.address, deadline=deadline, receive_buffer=receive_buffer)
 
-    def request(self, method: str, target: str, *fields: tuple[str, str], body: bytes | None = None) -> Response:
+    def request(
+        self, method: str, target: str, *fields: tuple[str, str], body: bytes | None = None
+    ) -> Response:
         """One request on a connection of its own, which the client asks to close."""
         with self.connect() as client:
             return client.request(method, target, ("Connection", "close"), *fields, body=body)
@@ -206,6 +216,14 @@ class Server:
     def worker_pids(self) -> list[int]:
         """The master's children, which are the workers."""
         return procfs.children(self.pid)
+
+    def wait_workers(self, count: int) -> Server:
+        """Return when all workers of the first generation, that many, have said that they are ready."""
+        if PEER:
+            self.stderr.wait("Booting worker with pid", count=count)
+        else:
+            self.stderr.wait(rf"\bready\b.*\b{count} workers?\b")
+        return self
 
     def forgive(self, *patterns: str) -> None:
         """Lines that match are no trouble in this server's run."""
@@ -253,7 +271,9 @@ class Server:
         text = "\n".join(self.stderr.lines[-60:])
         assert found == code, f"exit code {found}, not {code}:\n{text}"
         assert not left, f"orphans {left}:\n{text}"
-        assert not (lines := self.trouble()), "unexpected on stderr:\n" + "\n".join(lines) + f"\n--- all of it:\n{text}"
+        assert not (lines := self.trouble()), (
+            "unexpected on stderr:\n" + "\n".join(lines) + f"\n--- all of it:\n{text}"
+        )
 
     def kill(self) -> None:
         """End every process of the server at once; for clean-up, judges nothing."""

@@ -47,10 +47,9 @@ def session(leader: int) -> list[int]:
 def descriptors(pid: int) -> dict[int, str]:
     """Open descriptors and what they point at. An epoll, a pipe, a socket count each as one."""
     found = {}
-    folder = PROC / str(pid) / "fd"
-    for entry in os.listdir(folder):
+    for entry in (PROC / str(pid) / "fd").iterdir():
         try:
-            found[int(entry)] = os.readlink(folder / entry)
+            found[int(entry.name)] = str(entry.readlink())
         except FileNotFoundError:
             continue
     return found

@@ -26,11 +26,13 @@ JUDGED_LIMIT = 4 << 20  # h11 copies its buffers: larger answers are read by one
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")  # RFC 9112 4
 FIELD_LINE = re.compile(  # RFC 9110 5.5 and 5.6.2, RFC 9112 5: no space before the colon, no folding
-    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z"
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*"
+    rb"((?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*\Z"
 )
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}\Z")  # RFC 9112 7.1; a server of ours has no need of extensions
 IMF_FIXDATE = re.compile(  # RFC 9110 5.6.7: the only form that a sender may use
-    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT\Z"
+    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} "
+    r"\d\d:\d\d:\d\d GMT\Z"
 )
 # RFC 9110 5.3: one field line only, because the value is no list.
 SINGLE = ("content-length", "content-type", "date", "server", "transfer-encoding", "connection", "location")
@@ -138,6 +140,10 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "socket"):  # a test that failed half way has no warnings to give besides
+            self.socket.close()
+
     # Sending
 
     def send(self, data: bytes) -> None:
@@ -154,7 +160,12 @@ class Connection:
         return True
 
     def request(
-        self, method: str, target: str, *fields: tuple[str, str], body: bytes | None = None, version: str = "1.1"
+        self,
+        method: str,
+        target: str,
+        *fields: tuple[str, str],
+        body: bytes | None = None,
+        version: str = "1.1",
     ) -> Response:
         """Send one ordinary request and read its answer."""
         self.send(request_bytes(method, target, *fields, body=body, version=version))
@@ -275,7 +286,9 @@ class Connection:
                 raise Violation(f"RFC 9110 5.6.7: Date is {when!r}")
             parsedate_to_datetime(when)
         if (response.status < 200 or response.status == 204) and (length is not None or coding is not None):
-            raise Violation(f"RFC 9110 8.6, RFC 9112 6.1: a {response.status} with length {length}, coding {coding}")
+            raise Violation(
+                f"RFC 9110 8.6, RFC 9112 6.1: a {response.status} with length {length}, coding {coding}"
+            )
         if coding is not None and response.minor == 0:
             raise Violation("RFC 9112 6.1: Transfer-Encoding in an HTTP/1.0 response")
         if method == "HEAD" or response.status < 200 or response.status in (204, 304):
@@ -342,11 +355,15 @@ class Connection:
     # Ends
 
     def end(self) -> Ending:
-        """Wait for the end of the stream; any byte before it is a violation. CUT means FIN, as it should be."""
+        """Wait for the end of the stream; any byte before it is a violation. CUT means FIN, as is right."""
         if self.buffer:
-            raise Violation(f"bytes where the end of the connection was expected: {bytes(self.buffer[:200])!r}")
+            raise Violation(
+                f"bytes where the end of the connection was expected: {bytes(self.buffer[:200])!r}"
+            )
         if self.fill():
-            raise Violation(f"bytes where the end of the connection was expected: {bytes(self.buffer[:200])!r}")
+            raise Violation(
+                f"bytes where the end of the connection was expected: {bytes(self.buffer[:200])!r}"
+            )
         assert self.ended is not None
         return self.ended
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import wsgi_cases
-from rawclient import Ending, Framing
+from rawclient import Ending, Framing, request_bytes
 
 # Chunks and lengths
 
@@ -99,9 +99,7 @@ def test_more_than_the_length_is_never_sent(faulty: Any, name: str) -> None:
     """PEP 3333: no more than Content-Length bytes; anything behind them would be read as the next answer."""
     token = faulty.token()
     with faulty.server.connect() as client:
-        client.send(
-            f"GET /{name}/{token} HTTP/1.1\r\nHost: test\r\n\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n".encode()
-        )
+        client.send(request_bytes("GET", f"/{name}/{token}") + request_bytes("GET", "/hello"))
         answer = client.response()
         assert answer.status in (200, 500)
         if answer.status == 200:
@@ -220,8 +218,8 @@ def test_no_body_with_204_and_304(faulty: Any, status: str, body: str) -> None:
     """RFC 9112 6.3: such an answer ends with its head, so a body would be read as the next answer."""
     token = faulty.token()
     with faulty.server.connect() as client:
-        first = f"GET /reply/{token}?body={body}&status={status.replace(' ', '%20')} HTTP/1.1\r\nHost: test\r\n\r\n"
-        client.send(first.encode() + b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n")
+        target = f"/reply/{token}?body={body}&status={status.replace(' ', '%20')}"
+        client.send(request_bytes("GET", target) + request_bytes("GET", "/hello"))
         answer = client.response()
         assert answer.status == int(status[:3])
         assert client.response().body == b"Hello, World!"
@@ -238,7 +236,8 @@ def test_304_may_tell_the_length_that_200_would_have(cases: Any) -> None:
     """RFC 9110 8.6. The number says nothing about the message itself: no body follows, nothing is "short"."""
     with cases.server.connect() as client:
         answer = client.request(
-            "GET", f"/reply/{cases.token()}?status=304%20Not%20Modified&f.Content-Length=5&f.ETag=%22a%22&body="
+            "GET",
+            f"/reply/{cases.token()}?status=304%20Not%20Modified&f.Content-Length=5&f.ETag=%22a%22&body=",
         )
         assert answer.status == 304
         assert answer.get("ETag") == '"a"'

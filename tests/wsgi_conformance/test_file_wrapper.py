@@ -95,7 +95,11 @@ def test_iterated_by_a_middleware(cases: Any, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "body"),
-    [("file-no-close", b"bare"), ("file-pipe", b"from a pipe"), ("file-write-first", b"written, then the file")],
+    [
+        ("file-no-close", b"bare"),
+        ("file-pipe", b"from a pipe"),
+        ("file-write-first", b"written, then the file"),
+    ],
 )
 def test_unusual_files(cases: Any, name: str, body: bytes) -> None:
     with cases.server.connect() as client:
@@ -118,7 +122,9 @@ def test_close_comes_after_the_last_byte(cases: Any) -> None:
     """Django's request_finished hangs on it, and a file closed too early would be cut."""
     token = cases.token()
     with cases.server.connect(receive_buffer=4096) as client:
-        client.send(f"GET /file/{token}?size=30000000&length=30000000 HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        client.send(
+            f"GET /file/{token}?size=30000000&length=30000000 HTTP/1.1\r\nHost: test\r\n\r\n".encode()
+        )
         head = client.head()
         assert cases.events.waiting() == []  # far more is left than the kernel's buffers hold
         client.body(head)

@@ -18,7 +18,10 @@ STEPS: dict[str, tuple[str, list[Any]]] = {
     "read(n) in turn": ("read-5,read-5,read", ["one\nt", "wo\n\nl", "ast without an end"]),
     "read(0)": ("read-0,read-5", ["", "one\nt"]),
     "read beyond the end": ("read-huge,read-huge", [LINES.decode(), ""]),
-    "readline": ("readline,readline,readline,readline,readline", ["one\n", "two\n", "\n", "last without an end", ""]),
+    "readline": (
+        "readline,readline,readline,readline,readline",
+        ["one\n", "two\n", "\n", "last without an end", ""],
+    ),
     "readline(size)": ("readline-4,readline-4,readline-4,readline-4", ["one\n", "two\n", "\n", "last"]),
     "readlines": ("readlines,readlines", [["one\n", "two\n", "\n", "last without an end"], []]),
     "readlines(hint)": ("readlines-1,readline", [["one\n"], "two\n"]),
@@ -40,9 +43,7 @@ def test_reads(cases: Any, name: str, framing: str) -> None:
     with cases.server.connect() as client:
         if framing.endswith("chunked"):
             body = chunked(body[:3], body[3:4], body[4:])
-            answer = client.request(
-                "POST", f"/reads?do={steps}", ("Transfer-Encoding", "chunked"), body=body
-            )
+            answer = client.request("POST", f"/reads?do={steps}", ("Transfer-Encoding", "chunked"), body=body)
         else:
             answer = client.request("POST", f"/reads?do={steps}", body=body)
         assert json.loads(answer.body) == expected
@@ -58,7 +59,7 @@ def test_no_body(cases: Any, fields: tuple[tuple[str, str], ...]) -> None:
 @pytest.mark.parametrize("size", [1, 65_535, 262_144, 262_145, 5_000_000])
 @pytest.mark.parametrize("coding", ["length", "chunked"])
 def test_sizes(cases: Any, size: int, coding: str) -> None:
-    """CONTENT_LENGTH is known for chunked bodies too: they are complete before the application runs (DESIGN 4)."""
+    """CONTENT_LENGTH is known for chunked bodies too: they are complete by then (DESIGN 4)."""
     body = b"b" * size
     with cases.server.connect() as client:
         if coding == "chunked":
@@ -98,7 +99,7 @@ def test_chunk_boundaries_are_invisible(cases: Any) -> None:
 
 
 def test_trailers_are_not_the_applications(cases: Any) -> None:
-    """RFC 9110 6.5.1: trailers are dropped unless their meaning is known; never part of the body or of environ."""
+    """RFC 9110 6.5.1: trailers are dropped unless their meaning is known; they are no part of the body."""
     with cases.server.connect() as client:
         body = chunked(b"body", last=b"0\r\nX-Trailer: evil\r\n\r\n")
         answer = client.request("POST", "/echo", ("Transfer-Encoding", "chunked"), body=body)

@@ -46,7 +46,9 @@ def test_status_without_a_reason(faulty: Any, status: str) -> None:
     assert (answer.status, answer.reason) in {(200, ""), (500, "Internal Server Error")}
 
 
-@pytest.mark.parametrize("status", ["299 Miscellaneous", "999 Message here", "451 é-acute", "418 I'm a teapot"])
+@pytest.mark.parametrize(
+    "status", ["299 Miscellaneous", "999 Message here", "451 é-acute", "418 I'm a teapot"]
+)
 def test_unusual_status_is_sent_as_given(cases: Any, status: str) -> None:
     from urllib.parse import quote
 
@@ -59,7 +61,8 @@ def test_fields_are_sent_as_given(cases: Any) -> None:
     from urllib.parse import quote
 
     answer = cases.server.get(
-        f"/reply/{cases.token()}?f.X-mIxEd=a&f.Set-Cookie={quote('a=1; Path=/')}&f.X-Latin={quote('é')}&f.X-Empty=&body=x"
+        f"/reply/{cases.token()}?f.X-mIxEd=a&f.Set-Cookie={quote('a=1; Path=/')}"
+        f"&f.X-Latin={quote('é')}&f.X-Empty=&body=x"
     )
     mine = [pair for pair in answer.fields if pair[0] in ("X-mIxEd", "Set-Cookie", "X-Latin", "X-Empty")]
     assert mine == [("X-mIxEd", "a"), ("Set-Cookie", "a=1; Path=/"), ("X-Latin", "é"), ("X-Empty", "")]
@@ -79,7 +82,9 @@ def test_date_and_server_are_added(cases: Any) -> None:
     assert answer.get("Server")
 
 
-@pytest.mark.parametrize("name", ["started-twice", "never-started", "never-started-empty", "raises", "raises-started"])
+@pytest.mark.parametrize(
+    "name", ["started-twice", "never-started", "never-started-empty", "raises", "raises-started"]
+)
 def test_broken_before_the_first_chunk(faulty: Any, name: str) -> None:
     refused(faulty, f"/{name}/{faulty.token()}")
 
@@ -112,7 +117,7 @@ def test_fault_is_logged_once_with_traceback_and_request(faulty: Any) -> None:
 
 
 def test_error_is_raised_at_the_call(faulty: Any) -> None:
-    """PEP 3333: errors in headers are raised "at the time start_response is called", so they can be caught."""
+    """PEP 3333: errors in headers are raised "at the time start_response is called": they can be caught."""
     answer = faulty.server.get(f"/caught-wrong-fields/{faulty.token()}")
     assert answer.status == 200
     assert answer.get("X-Caught") == "yes"

@@ -15,7 +15,7 @@ app.secret_key = "only for tests"
 DATA = Path(os.environ.get("FLASK_SITE_DATA", "."))
 
 
-# A production limit; with one, werkzeug reads wsgi.input as wsgiref.validate wants it: read(size), never read().
+# A production limit. With one, werkzeug reads wsgi.input as wsgiref.validate wants it, never by read().
 app.config["MAX_CONTENT_LENGTH"] = 1 << 30
 
 

@@ -37,7 +37,9 @@ def upload(request: HttpRequest) -> HttpResponse:
     for chunk in file.chunks():
         digest.update(chunk)
     made = Upload.objects.create(title=request.POST["title"], file=file, digest=digest.hexdigest())
-    return JsonResponse({"key": made.pk, "digest": made.digest, "size": file.size, "title": made.title}, status=201)
+    return JsonResponse(
+        {"key": made.pk, "digest": made.digest, "size": file.size, "title": made.title}, status=201
+    )
 
 
 def download(request: HttpRequest, key: int) -> FileResponse:
@@ -64,10 +66,14 @@ def stream_broken(request: HttpRequest) -> StreamingHttpResponse:
 
 @csrf_exempt
 def body(request: HttpRequest) -> HttpResponse:
-    """What the body was. Django reads no body without CONTENT_LENGTH, so chunked ones need the server's help."""
+    """What the body was. Django reads none without CONTENT_LENGTH, so chunked ones need the server's help."""
     data = request.body
     return JsonResponse(
-        {"size": len(data), "digest": hashlib.sha256(data).hexdigest(), "length": request.META.get("CONTENT_LENGTH")}
+        {
+            "size": len(data),
+            "digest": hashlib.sha256(data).hexdigest(),
+            "length": request.META.get("CONTENT_LENGTH"),
+        }
     )
 
 

@@ -1,4 +1,4 @@
-"""A small but ordinary production project: SQLite, sessions, admin, uploads. Data lies in DJANGO_SITE_DATA."""
+"""A small, ordinary production project: SQLite, sessions, admin, uploads. Data lies in DJANGO_SITE_DATA."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the server is told to run: project.wsgi:application. `validated` is the same inside wsgiref.validate."""
+"""What the server runs: project.wsgi:application. `validated` is the same inside wsgiref.validate."""
 
 import os
 from wsgiref.validate import validator

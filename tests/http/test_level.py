@@ -1,0 +1,114 @@
+"""Many mixed requests leave memory and descriptors where they were.
+
+200,000 of them, compared with the first 20,000. The usual run does a tenth of it;
+PREFORK_TEST_FULL=1 does all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import procfs
+from launcher import until
+from rawclient import chunked, request_bytes
+
+SCALE = 10 if os.environ.get("PREFORK_TEST_FULL") else 1
+WARM, TOTAL = 2_000 * SCALE, 20_000 * SCALE
+ALLOWED = 1 << 20  # bytes that the resident set may differ: the allocator's own pages
+
+
+class Load:
+    """A repeatable mixture of good, large, malformed and aborted requests."""
+
+    def __init__(self, running: Any) -> None:
+        self.running = running
+        self.random = random.Random(7)
+        self.sent = 0
+
+    def run(self, upto: int) -> None:
+        kinds = [
+            self.pipeline,
+            self.pipeline,
+            self.pipeline,
+            self.posts,
+            self.malformed,
+            self.aborted,
+            self.large,
+        ]
+        while self.sent < upto:
+            self.random.choice(kinds)()
+
+    def pipeline(self) -> None:
+        count = self.random.randrange(1, 100)
+        agent = f"agent {self.random.randrange(1000)}"
+        with self.running.connect() as client:
+            client.send(request_bytes("GET", f"/hello?{self.sent}", ("User-Agent", agent)) * count)
+            for _ in range(count):
+                assert client.response().body == b"Hello, World!"
+        self.sent += count
+
+    def posts(self) -> None:
+        size = self.random.choice([1, 1000, 70_000, 400_000])
+        body = b"b" * size
+        with self.running.connect() as client:
+            for _ in range(3):
+                assert client.request("POST", "/sum", body=body).status == 200
+                coded = chunked(body[: size // 2 or 1], *([body[size // 2 or 1 :]] if size > 1 else []))
+                assert (
+                    client.request("POST", "/sum", ("Transfer-Encoding", "chunked"), body=coded).status == 200
+                )
+        self.sent += 6
+
+    def malformed(self) -> None:
+        for data in (
+            b"\x00\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
+        ):
+            assert self.running.exchange(data).status == 400
+            self.sent += 1
+        assert self.running.get("/raises/a").status == 500
+        self.sent += 1
+
+    def aborted(self) -> None:
+        for data in (
+            b"GET /hel",
+            b"POST /sum HTTP/1.1\r\nHost: test\r\nContent-Length: 500000\r\n\r\n" + b"b" * 300_000,
+            request_bytes("GET", "/blob"),
+            request_bytes("GET", "/hello") * 20,
+        ):
+            client = self.running.connect()
+            client.offer(data)
+            client.reset()
+            self.sent += 1
+
+    def large(self) -> None:
+        with self.running.connect() as client:
+            assert len(client.request("GET", "/sized?n=1000000").body) == 1_000_000
+            assert len(client.request("GET", "/sized?n=1000000&length=no").body) == 1_000_000
+            assert len(client.request("GET", "/file/a?size=1000000").body) == 1_000_000
+        self.sent += 3
+
+
+def test_level(server: Any, worker_class: str) -> None:
+    running = server("wsgi_cases:application", *("--linger-timeout", "0.2"), worker_class=worker_class)
+    running.forgive("")
+    (pid,) = running.worker_pids()
+    load = Load(running)
+
+    def quiet() -> int:
+        """Descriptors once the aborted connections are gone."""
+        running.get("/hello")
+        return len(procfs.descriptors(pid))
+
+    fresh = quiet()
+    load.run(WARM)
+    until(lambda: quiet() <= fresh, f"descriptors: {procfs.descriptors(pid)}")
+    memory = procfs.resident(pid)
+    load.run(TOTAL)
+    until(lambda: quiet() <= fresh, f"descriptors: {procfs.descriptors(pid)}")
+    grown = procfs.resident(pid) - memory
+    assert running.worker_pids() == [pid]
+    assert grown < ALLOWED, f"{grown} bytes more after {TOTAL} requests than after {WARM}"

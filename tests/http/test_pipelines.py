@@ -1,0 +1,77 @@
+"""Gigantic pipelines: fair to others, bounded in memory (issue 2)."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import procfs
+from rawclient import request_bytes
+
+COUNT = 20_000
+
+
+def test_others_get_their_turn(server: Any, worker_class: str) -> None:
+    """20,000 requests in one go on one worker: another client is answered long before they are through."""
+    running = server("wsgi_cases:application", worker_class=worker_class)
+    pipeline = running.connect()
+    sender = threading.Thread(target=pipeline.offer, args=(request_bytes("GET", "/count") * COUNT,))
+    with pipeline, running.connect() as other:
+        assert other.request("GET", "/hello").keeps
+        seen: list[int] = []
+
+        def read() -> None:
+            for number in range(COUNT):
+                seen.append(int(pipeline.response().body))
+                del number
+
+        reader = threading.Thread(target=read)
+        sender.start()
+        reader.start()
+        turns = []
+        while not turns or turns[-1] < COUNT:
+            turns.append(int(other.request("GET", "/count").body))
+            if len(turns) >= 20:
+                break
+        sender.join()
+        reader.join()
+        assert len(seen) == COUNT
+        assert seen == sorted(seen)
+        # By the twentieth turn of the other client the pipeline was still on its way.
+        assert len(turns) == 20
+        assert turns[-1] < COUNT, turns
+
+
+def test_client_that_never_reads(server: Any, worker_class: str) -> None:
+    """200 x 5 MB asked for and none read: the server stops taking requests from that connection instead of
+    heaping up answers."""
+    running = server("wsgi_cases:application", worker_class=worker_class)
+    (pid,) = running.worker_pids()
+    running.get("/blob")
+    before = procfs.resident(pid)
+    with running.connect(receive_buffer=4096) as client:
+        client.send(request_bytes("GET", "/sized?n=5000000&chunk=5000000") * 200)
+        for _ in range(50):
+            assert running.get("/hello").status == 200
+        grown = procfs.resident(pid) - before
+    assert running.get("/hello").status == 200
+    assert grown < 32 << 20, f"{grown >> 20} MB"
+
+
+def test_pipeline_of_bodies_that_nobody_reads(server: Any, worker_class: str) -> None:
+    running = server("wsgi_cases:application", worker_class=worker_class)
+    (pid,) = running.worker_pids()
+    running.get("/hello")
+    before = procfs.resident(pid)
+    with running.connect(receive_buffer=4096) as client:
+        client.socket.setblocking(False)
+        data = request_bytes("POST", "/sum", body=b"b" * 100_000) * 5
+        sent = 0
+        for _ in range(200):
+            try:
+                sent += client.socket.send(data[sent % len(data) :])
+            except BlockingIOError:
+                pass
+            assert running.get("/hello").status == 200
+        grown = procfs.resident(pid) - before
+    assert grown < 32 << 20, f"{grown >> 20} MB"
