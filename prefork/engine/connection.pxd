@@ -22,6 +22,7 @@ cdef enum Outcome:
     PIPELINED = 1  # bytes of a further request are here: turn again after the others had their turn
     WAITING = 2    # READY: give it to a runner
     GONE = 3       # CLOSED
+    LOST = 8       # a bit beside the others: the reactor is another thread's now
 
 cdef class Endpoint:
     cdef readonly Station station
@@ -77,8 +78,8 @@ cdef class Connection(Member):
 
     # events; each has an answer in every state
     cpdef int turn(self, uint32_t events) except -1
-    cpdef int run(self) except -1
-    cpdef int retire(self) except -1
+    cpdef int run(self, bint apart=*) except -1
+    cpdef bint retire(self) except -1
     cpdef int abandon(self) except -1
     # receive
     cdef int read(self) except -1

@@ -33,11 +33,14 @@ class Connection(Member):
     def turn(self, events: int) -> int:
         """The descriptor is ready (or bytes are left from the last turn). Returns an Outcome."""
 
-    def run(self) -> int:
-        """Call the application for the request that is READY. Returns an Outcome."""
+    def run(self, apart: bool = False) -> int:
+        """Call the application for the request that is READY. Returns an Outcome.
 
-    def retire(self) -> int:
-        """The worker drains: end an idle connection, unless a request is there already. Returns an Outcome."""
+        apart: the caller has passed the reactor's turn on, or never had it.
+        """
+
+    def retire(self) -> bool:
+        """The worker drains: end an idle connection. True: a request has come instead."""
 
     def abandon(self) -> int:
         """The worker stops now: end the connection, visibly when inside a response."""

@@ -21,6 +21,7 @@ from posix.unistd cimport close
 import io
 
 cimport cython
+from prefork.engine.baton cimport baton, baton_enter, baton_judge, baton_leave
 from prefork.engine.body cimport EMPTY_INPUT, Body
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.response cimport INLINE_LIMIT, FileWrapper, Response
@@ -61,6 +62,7 @@ cdef extern from "sys/socket.h" nogil:
         SOCK_CLOEXEC
         MSG_NOSIGNAL
         MSG_MORE
+        MSG_PEEK
         SHUT_WR
         SOL_SOCKET
         SO_LINGER
@@ -89,10 +91,12 @@ cdef extern from "sys/epoll.h" nogil:
         epoll_data_t data
     int epoll_ctl(int epoll, int operation, int descriptor, epoll_event *event)
     enum:
+        EPOLLERR
+        EPOLLET
+        EPOLLHUP
         EPOLLIN
         EPOLLOUT
         EPOLL_CTL_ADD
-        EPOLL_CTL_DEL
         EPOLL_CTL_MOD
 
 cdef extern from "sys/sendfile.h" nogil:
@@ -117,9 +121,19 @@ cdef extern from "poll.h" nogil:
 cdef extern from *:
     """
     #include <stddef.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* gettid(2) once a thread, not once a request. */
+    static inline long native_thread(void) {
+        static __thread long id;
+        if (!id)
+            id = syscall(SYS_gettid);
+        return id;
+    }
     #define prefork_head_used(h) (offsetof(scan_head, fields) + (size_t)(h)->field_count * sizeof(scan_field))
     """
     size_t prefork_head_used(scan_head *head) nogil
+    long native_thread() nogil
 
 cdef extern from "octets.h" nogil:
     size_t octets_decimal(char *out, uint64_t number)
@@ -132,6 +146,9 @@ cdef enum:
     FAULT_BODY_TIMEOUT = 66
     FAULT_APP = 67
     FAULT_SPOOL = 70
+
+# Neither readable nor writable: only the end of the connection is told, once.
+cdef uint32_t QUIET = <uint32_t>EPOLLET
 
 cdef enum:
     RECEIVES = 4         # body reads a turn: others want their turn too
@@ -283,16 +300,24 @@ cdef class Connection(Member):
         elif self.state == CLOSED:
             return GONE
         else:
-            # The application has it. What the client sends waits in the kernel; epoll is told so once.
-            self.watch(0)
+            # The application has it. What the client sends waits in the kernel; of its end we are told once.
+            if events & (EPOLLERR | EPOLLHUP):
+                self.gone = True
+            self.watch(QUIET)
             return KEEP
-        if outcome == WAITING and self.station.application is not None:
+        if outcome == WAITING and not self.station.hold:
             return self.run()
         return outcome
 
-    cpdef int run(self) except -1:
-        """Call the application for the request that is READY. Returns an Outcome."""
+    cpdef int run(self, bint apart=False) except -1:
+        """Call the application for the request that is READY. Returns an Outcome.
+
+        apart: the caller has passed the reactor's turn on, or never had it.
+        """
         cdef Station station = self.station
+        cdef baton *lead = station.lead
+        cdef uint64_t entered = 0
+        cdef int lost = 0
         cdef Response response
         cdef object result
         if self.state != READY:
@@ -311,6 +336,8 @@ cdef class Connection(Member):
         self.slot = station.take_request(&self.slot_index)
         self.note_request()
         station.slot.running += 1
+        if lead != NULL and not apart:
+            entered = baton_enter(lead, self.exchange.begin_ns)
         try:
             if station.pre_request is not None:
                 station.pre_request(self.environ)
@@ -321,10 +348,14 @@ cdef class Connection(Member):
             self.app_fault(fault)
         result = None
         self.exchange.app_ns = monotonic_ns()
+        if lead != NULL:
+            baton_judge(lead, self.exchange.app_ns - self.exchange.begin_ns)
+            if not apart and not baton_leave(lead, entered):
+                lost = LOST
         station.slot.running -= 1
         station.free_request(self.slot, self.slot_index)
         self.slot = NULL
-        return self.settle()
+        return self.settle() | lost
 
     cdef int expired(self) except -1:
         cdef uint64_t got
@@ -346,15 +377,15 @@ cdef class Connection(Member):
             self.drop()
         return 0
 
-    cpdef int retire(self) except -1:
-        """The worker drains: end an idle connection, unless a request is there already. Returns an Outcome."""
-        cdef int outcome
+    cpdef bint retire(self) except -1:
+        """The worker drains: end an idle connection. True: a request has come; the connection wants its turn."""
+        cdef char byte
         if self.state != OPEN:
-            return KEEP
-        outcome = self.turn(0)
-        if self.state == OPEN and not self.fresh:
-            return self.linger()
-        return outcome
+            return False
+        if self.fresh or recv(self.descriptor, &byte, 1, MSG_PEEK) > 0:
+            return True
+        self.linger()
+        return False
 
     cpdef int abandon(self) except -1:
         """The worker stops now: end the connection in whatever state it is, visibly when inside a response."""
@@ -630,6 +661,7 @@ cdef class Connection(Member):
         cdef RequestSlot *slot = self.slot
         cdef object method = self.environ[REQUEST_METHOD]
         cdef object target = self.environ[RAW_URI]
+        slot.thread = native_thread()
         slot.sequence += 1
         copy_text(slot.method, METHOD_SIZE, method)
         copy_text(slot.target, TARGET_SIZE, target)
@@ -1144,6 +1176,8 @@ cdef class Connection(Member):
         if self.gone and self.exchange.body_out == 0:
             family = 0
         station.slot.requests += 1
+        if station.slot.requests == station.quota:
+            station.spent = True
         station.slot.statuses[family if 0 <= family < 6 else 0] += 1
         station.slot.bytes_in += self.exchange.body_in
         station.slot.bytes_out += self.exchange.body_out
@@ -1197,17 +1231,14 @@ cdef class Connection(Member):
         return GONE
 
     cdef int watch(self, uint32_t events) except -1:
-        """Tell epoll what this connection waits for; 0: for nothing, not even for the end."""
+        """Tell epoll what this connection waits for: EPOLLIN, EPOLLOUT or QUIET."""
         cdef epoll_event event
-        cdef int operation
+        cdef int operation = EPOLL_CTL_MOD
         if events == self.interest:
             return 0
         if self.interest == 0:
             operation = EPOLL_CTL_ADD
             self.station.members[self.descriptor] = self
-        else:
-            # Taken out, not set to 0: a client that resets would be reported again and again.
-            operation = EPOLL_CTL_MOD if events else EPOLL_CTL_DEL
         event.events = events
         event.data.fd = self.descriptor
         if epoll_ctl(self.station.epoll, operation, self.descriptor, &event) != 0:

@@ -1,6 +1,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from prefork.engine.accesslog cimport AccessLog
+from prefork.engine.baton cimport Baton, baton
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport scan_head, scan_limits
 from prefork.engine.scoreboard cimport RequestSlot, Scoreboard, WorkerSlot
@@ -60,6 +61,11 @@ cdef class Station:
     cdef object post_request
     cdef public object wait_writable       # (connection, deadline ns) -> bool; None: poll(2) here
     cdef object application
+    cdef public uint64_t quota             # requests after which `spent` is true; 0: never
+    cdef readonly bint spent
+    cdef public bint hold                  # turn() does not run what is READY: whoever gets WAITING does
+    cdef Baton lead_owner
+    cdef baton *lead                       # the turn, where threads share the reactor; else NULL
 
     # loop
     cdef public bint draining

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prefork.engine.accesslog import AccessLog
+from prefork.engine.baton import Baton
 from prefork.engine.environ import EnvironTable
 from prefork.engine.scoreboard import Scoreboard
 
@@ -19,6 +20,11 @@ class Station:
     """accept found no descriptor, and none was closed since."""
     draining: bool
     """Responses say Connection: close from now on."""
+    quota: int
+    """Requests after which `spent` is true; 0: never."""
+    spent: bool
+    hold: bool
+    """WAITING is an outcome: turn() does not call the application, whoever gets the outcome calls run()."""
     wait_writable: Callable[[Any, int], bool] | None
     """(connection, deadline in monotonic ns) -> whether it can be written; None: poll(2)."""
 
@@ -36,7 +42,7 @@ class Station:
         on_app_fault: Callable[[dict[str, Any] | None, BaseException], None],
         on_refusal: Callable[[str, int], None],
         on_notice: Callable[[str], None],
-        application: Callable[..., Any] | None,
+        application: Callable[..., Any],
         pre_request: Callable[[dict[str, Any]], None] | None = None,
         post_request: Callable[[dict[str, Any], int], None] | None = None,
         server: str = "prefork",
@@ -69,8 +75,14 @@ class Station:
     def waiting(self, wait: int) -> list[Any]:
         """The members in one queue (a Wait number), the one with the earliest deadline first."""
 
+    def share_turn(self, owner: Baton) -> None:
+        """Threads share the reactor: who leads is decided by this baton."""
+
     def held(self) -> int:
         """Connections that are open."""
+
+    def running(self) -> int:
+        """Requests inside the application."""
 
     def late(self) -> bool:
         """Whether this turn has lasted so long that other workers should take what has not begun."""

@@ -11,6 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from prefork.engine.accesslog cimport AccessLog
+from prefork.engine.baton cimport Baton
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport SCAN_FIELDS_MAX
 from prefork.engine.scoreboard cimport RequestSlot, Scoreboard
@@ -229,9 +230,18 @@ cdef class Station:
             link = link.after
         return found
 
+    def share_turn(self, Baton owner):
+        """Threads share the reactor: who leads is decided by this baton."""
+        self.lead_owner = owner
+        self.lead = &owner.state
+
     def held(self):
         """Connections that are open."""
         return self.slot.connections
+
+    def running(self):
+        """Requests inside the application."""
+        return self.slot.running
 
     def late(self):
         """Whether this turn has lasted so long that other workers should take what has not begun."""

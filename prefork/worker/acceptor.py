@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 BATCH = 64  # connections a turn; connections already open want their turn too
 LOOK_AWAY = 0.002  # seconds for a nudged sibling to accept, before this worker does it after all
-EXHAUSTED = 0.1  # seconds without descriptors before accept is tried again, if none is closed before
-WAIT_IDLE = 2  # engine/station.pxd
+FULL = 0.05  # seconds before accept is tried again by a worker that has no room
+WAIT_IDLE = 2  # Wait, engine/station.pxd
+LOST = 8  # Outcome, engine/connection.pxd
 
 
 class Acceptor:
@@ -30,6 +31,7 @@ class Acceptor:
         self._station = reactor.station
         self._watching = False
         self._patience = False  # the sibling had its chance: accept once regardless
+        self._station.members[endpoint.descriptor] = self
 
     def open(self) -> None:
         """Watch the listener: from now on connections may come."""
@@ -50,6 +52,7 @@ class Acceptor:
         settle = self._reactor.settle
         for _ in range(BATCH):
             if not self._reactor.has_room():
+                self._pause()
                 break
             if self._patience:
                 self._patience = False
@@ -65,8 +68,8 @@ class Acceptor:
             if connection is None:
                 break
             outcome = connection.turn(0)
-            if outcome:
-                settle(connection, outcome)
+            if outcome and settle(connection, outcome):
+                return LOST
             if self._station.late():
                 break
         return 0
@@ -87,7 +90,12 @@ class Acceptor:
         if idle is not None:
             idle.abandon()
             return True
-        self.close()
-        self._reactor.later(EXHAUSTED, self._resume)
+        self._pause()
         self._reactor.log_exhaustion()
         return False
+
+    def _pause(self) -> None:
+        """No room for a connection: look away for a while, for the listener stays ready."""
+        if not self._reactor.draining:
+            self.close()
+            self._reactor.later(FULL, self._resume)

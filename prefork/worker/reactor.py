@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..engine.connection import Connection
     from ..net.channel import Boot
 
-PIPELINED, WAITING, GONE = 1, 2, 3  # Outcome, engine/connection.pxd
+PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
 WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
 EVENTS = 64  # a poll: the list and its buffer stay in small allocations
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
@@ -36,31 +36,44 @@ class Reactor:
     """Serves the listeners of a Boot until drained or stopped."""
 
     def __init__(
-        self, boot: Boot, application: Callable[..., Any], *, access_log: AccessLog | None = None
+        self,
+        boot: Boot,
+        application: Callable[..., Any],
+        access_log: AccessLog | None = None,
+        *,
+        multithread: bool = False,
     ) -> None:
         self.epoll = select.epoll()
         self.scoreboard = boot.scoreboard
         self.draining = False
         self._boot = boot
-        self._access_log = access_log
+        settings = boot.settings
+        self.access_log = access_log
+        # Called once, with the reason, when this worker has served its share; it serves on until drained.
+        self.recycle: Callable[[str], None] = lambda reason: None
         self._log_due = 0.0
         self._done = False
-        self._again: deque[Connection] = deque()
+        self._fault: BaseException | None = None
+        self.again: deque[Connection] = deque()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_number = 0
         self._told_exhaustion = -60.0
-        self.station = make_station(boot, application, self.epoll.fileno(), access_log)
+        self.station = make_station(boot, application, self.epoll.fileno(), self.access_log)
         self._acceptors = [
             Acceptor(self, make_endpoint(self.station, boot, listener, multithread=False))
             for listener in boot.listeners
         ]
+        if settings.max_requests:
+            from random import randint
+
+            self.station.quota = settings.max_requests + randint(0, settings.max_requests_jitter)
         nudge = boot.scoreboard.nudges[boot.slot]
         self.watch(nudge, self._nudged)
 
     # --- for whoever owns the worker ---
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Call callback whenever fd is readable."""
+    def watch(self, fd: int, callback: Callable[[], int | None]) -> None:
+        """Call callback whenever fd is readable. It may return an Outcome."""
         self.station.members[fd] = _Watch(callback)
         self.epoll.register(fd, select.EPOLLIN)
 
@@ -70,7 +83,7 @@ class Reactor:
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._timer_number, callback))
 
     def drain(self, deadline: float) -> None:
-        """Accept no more, answer what was accepted, then run() returns; at `deadline` (monotonic) at the latest."""
+        """Accept no more, answer what was accepted; run() returns then, or at `deadline` (monotonic)."""
         if self.draining:
             return
         self.draining = self.station.draining = True
@@ -87,43 +100,82 @@ class Reactor:
 
     def run(self) -> None:
         """Serve until drained or stopped."""
-        station, again = self.station, self._again
-        poll, member_of, settle = self.epoll.poll, station.members.get, self.settle
         for acceptor in self._acceptors:
             acceptor.open()
         try:
-            while not self._done:
-                events = poll(self._span(), EVENTS)
-                station.turn()
-                for fd, mask in events:
-                    member = member_of(fd)
-                    if member is not None:
-                        outcome = member.turn(mask)
-                        if outcome:
-                            settle(member, outcome)
-                if again:
-                    for _ in range(len(again)):
-                        connection = again.popleft()
-                        outcome = connection.turn(0)
-                        if outcome:
-                            settle(connection, outcome)
-                if self._access_log is not None and self._access_log.pending:
-                    self._write_log(idle=not events)
-                if self.draining and not station.held():
-                    break
+            self.serve()
+            if self._fault is not None:
+                raise self._fault
         finally:
             self._close()
 
-    # --- for acceptors and connections ---
+    # --- for worker classes ---
 
-    def settle(self, connection: Connection, outcome: int) -> None:
-        """Act on an Outcome other than KEEP."""
-        if outcome == PIPELINED:
-            self._again.append(connection)
+    def serve(self) -> None:
+        """Have the loop turn until it is done; how, is the worker class's own."""
+        self.lead()
+
+    def settle(self, connection: Connection, outcome: int) -> bool:
+        """Act on an Outcome other than KEEP. True: this thread has lost the reactor."""
+        if outcome & ~LOST == PIPELINED:
+            self.again.append(connection)
+        return outcome >= LOST
+
+    def lead(self) -> bool:
+        """The loop. Returns True when it is done, False when the reactor is another thread's now.
+
+        What a thread that lost the reactor has not looked at yet, epoll tells the next one again.
+        """
+        station, again = self.station, self.again
+        poll, member_of, settle = self.epoll.poll, station.members.get, self.settle
+        while not self._done:
+            events = poll(self.span(), EVENTS)
+            station.turn()
+            for fd, mask in events:
+                member = member_of(fd)
+                if member is not None:
+                    outcome = member.turn(mask)
+                    if outcome and settle(member, outcome):
+                        return False
+            if again:
+                for _ in range(len(again)):
+                    connection = again.popleft()
+                    outcome = connection.turn(0)
+                    if outcome and settle(connection, outcome):
+                        return False
+            if self.access_log is not None and self.access_log.pending:
+                self.write_log(idle=not events)
+            if station.spent:
+                self.ask_replacement()
+            if self.draining and not station.held():
+                self._done = True
+        return True
+
+    def ask_replacement(self) -> None:
+        """The worker has answered `max_requests` requests."""
+        recycle, self.recycle = self.recycle, lambda reason: None
+        recycle(f"{self.station.quota} requests (--max-requests)")
+
+    # --- for acceptors and connections ---
 
     def has_room(self) -> bool:
         """Whether one more connection may be accepted."""
         return not self.draining
+
+    def make_room(self, limit: int) -> bool:
+        """Hold at most `limit` connections: the one idle longest makes way. False: none is idle."""
+        if self.station.held() < limit:
+            return True
+        idle = self.station.first_waiting(WAIT_IDLE)
+        if idle is None:
+            return False
+        idle.abandon()
+        return True
+
+    def failed(self, fault: BaseException) -> None:
+        """The loop itself has failed, outside run(): run() raises what stopped it."""
+        self._fault = fault
+        self._done = True
 
     def log_exhaustion(self) -> None:
         """Out of descriptors and nothing idle to close: tell, at most once a minute."""
@@ -131,12 +183,13 @@ class Reactor:
         if now - self._told_exhaustion >= 60.0:
             self._told_exhaustion = now
             self._boot.log.error(
-                "no file descriptor left for a new connection (limit: ulimit -n); accepting goes on when one is closed"
+                "no file descriptor left for a new connection (limit: ulimit -n); "
+                "accepting goes on when one is closed"
             )
 
     # --- the loop's own ---
 
-    def _span(self) -> float:
+    def span(self) -> float:
         """Seconds that the loop may sleep; -1: until something happens."""
         span = self.station.wait_span()
         if span == 0:
@@ -149,35 +202,36 @@ class Reactor:
             if self._timers:
                 left = max(0.0, self._timers[0][0] - now)
                 span = left if span < 0 else min(span, left)
-        if self._again or self._done:
+        if self.again or self._done:
             return 0.0
-        if self._access_log is not None and self._access_log.pending:
+        if self.access_log is not None and self.access_log.pending:
             span = LOG_IDLE if span < 0 else min(span, LOG_IDLE)
         if self.draining and not self.station.held():
             return 0.0
         return span
 
-    def _write_log(self, *, idle: bool) -> None:
-        log = self._access_log
+    def write_log(self, *, idle: bool) -> None:
+        log = self.access_log
         assert log is not None
         now = time.monotonic()
         if idle or log.pending >= LOG_BATCH or now >= self._log_due:
             log.flush()
             self._log_due = now + LOG_SPAN
 
-    def _nudged(self) -> None:
+    def _nudged(self) -> int:
         """A sibling holds more connections than this worker and left one for it."""
         self.scoreboard.nudged(self._boot.slot)
         if not self.draining:
             for acceptor in self._acceptors:
-                acceptor.turn()
+                if acceptor.turn() == LOST:
+                    return LOST
+        return 0
 
     def _retire_idle(self) -> None:
         for wait in (WAIT_IDLE, WAIT_HEAD):
             for connection in self.station.waiting(wait):
-                outcome = connection.retire()
-                if outcome:
-                    self.settle(connection, outcome)
+                if connection.retire():
+                    self.again.append(connection)
         if self.station.held():
             self.later(0.1, self._retire_idle)
 
@@ -185,19 +239,33 @@ class Reactor:
         for acceptor in self._acceptors:
             acceptor.close()
         for member in list(self.station.members.values()):
-            if not isinstance(member, _Watch):
+            if not isinstance(member, _Watch | Acceptor):
                 member.abandon()
-        if self._access_log is not None:
-            self._access_log.flush()
+        if self.access_log is not None:
+            self.access_log.flush()
         self.epoll.close()
+
+
+def make_reactor(boot: Boot, application: Callable[..., Any], access_log: AccessLog | None = None) -> Reactor:
+    """The reactor of the settings' worker class."""
+    match boot.settings.worker_class:
+        case "threads":
+            from .threads import ThreadReactor
+
+            return ThreadReactor(boot, application, access_log)
+        case "gevent":
+            from .gevent import GeventReactor
+
+            return GeventReactor(boot, application, access_log)
+        case _:
+            return Reactor(boot, application, access_log)
 
 
 class _Watch:
     """Member for a descriptor that is no connection."""
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], int | None]) -> None:
         self._callback = callback
 
     def turn(self, events: int) -> int:
-        self._callback()
-        return 0
+        return self._callback() or 0

@@ -1,0 +1,101 @@
+# cython: language_level=3, binding=False
+"""The turn to run the reactor, passed between the threads of a worker (leader and followers).
+
+Rules: one thread leads: it polls, receives, and calls the application itself. Only while it is inside the
+application may the turn be taken from it, so everything else of the reactor is never run by two threads.
+A monitor, which needs no GIL, passes the turn to a parked thread when one request holds the leader longer
+than a threshold; it sleeps while no requests come. When recent requests were slow, the leader passes the turn
+itself before it runs the next one.
+"""
+from libc.stdint cimport int64_t, uint64_t
+from posix.unistd cimport close
+import os
+
+cdef extern from "semaphore.h" nogil:
+    int sem_init(void *semaphore, int shared, unsigned int value)
+    int sem_post(void *semaphore)
+    int sem_destroy(void *semaphore)
+
+cdef extern from "baton.h" nogil:
+    int baton_give(baton *b)
+    int baton_take(baton *b)
+    void baton_monitor(baton *b)
+    void baton_ring(baton *b)
+    int64_t baton_now()
+    void baton_quit "prefork_baton_quit"(baton *b)
+    int baton_parked "prefork_baton_parked"(baton *b)
+    void *baton_turn "prefork_baton_turn"(baton *b)
+
+cdef extern from *:
+    """
+    #define prefork_baton_quit(b) atomic_store(&(b)->quit, 1)
+    #define prefork_baton_parked(b) atomic_load(&(b)->parked)
+    #define prefork_baton_turn(b) ((void *)&(b)->turn)
+    """
+
+
+cdef class Baton:
+    """threshold: seconds that a request may hold the leader."""
+
+    def __cinit__(self, double threshold):
+        self.state.threshold = <long long>(threshold * 1e9)
+        self.state.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if sem_init(baton_turn(&self.state), 0, 0) != 0:
+            raise OSError("sem_init")
+
+    def __dealloc__(self):
+        close(self.state.bell)
+        sem_destroy(baton_turn(&self.state))
+
+    @property
+    def passed(self):
+        """How often the turn was passed."""
+        return self.state.passed
+
+    @property
+    def parked(self):
+        """Threads that wait for the turn."""
+        return baton_parked(&self.state)
+
+    @property
+    def slow(self):
+        """Whether most recent requests held the leader longer than the threshold."""
+        return self.state.score > 128
+
+    def give(self):
+        """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
+        return bool(baton_give(&self.state))
+
+    def take(self):
+        """Park until the turn comes; False: quit."""
+        cdef int leads
+        with nogil:
+            leads = baton_take(&self.state)
+        return bool(leads)
+
+    def enter(self):
+        """What may hold the turn begins (for those who are no Connection)."""
+        self.entered_at = baton_now()
+        self.entered = baton_enter(&self.state, self.entered_at)
+
+    def leave(self):
+        """It is over. Returns the seconds it took."""
+        baton_leave(&self.state, self.entered)
+        return (baton_now() - self.entered_at) / 1e9
+
+    def judge(self, double seconds):
+        """Tell how long a request took that was run outside the turn."""
+        baton_judge(&self.state, <long long>(seconds * 1e9))
+
+    def monitor(self):
+        """Watch the leader until quit(); for a thread of its own, which never holds the GIL meanwhile."""
+        with nogil:
+            baton_monitor(&self.state)
+
+    def quit(self, int threads):
+        """Wake everybody for good: take() returns False, monitor() returns."""
+        cdef int i
+        baton_quit(&self.state)
+        baton_ring(&self.state)
+        for i in range(threads):
+            sem_post(baton_turn(&self.state))

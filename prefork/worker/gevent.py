@@ -1,0 +1,233 @@
+"""Worker class gevent: the reactor's epoll descriptor is one watcher in gevent's hub.
+
+When it fires it is drained in bounded batches, and each whole request is switched into a greenlet, taken from
+those that have parked after an earlier one (making one costs more than a request: it maps a stack). Idle
+connections hold no greenlet. Imported only inside a gevent worker, after monkey-patching.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+
+import gevent
+import gevent.event
+from gevent import monkey
+from greenlet import getcurrent, greenlet
+
+from ..engine.baton import Baton
+from .assemble import request_line
+from .reactor import EVENTS, PIPELINED, WAITING, Reactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from ..engine.accesslog import AccessLog
+    from ..engine.connection import Connection
+    from ..net.channel import Boot
+
+READ, WRITE = 1, 2  # libev's
+ROUNDS = 4  # batches of events before timers and other greenlets get their turn
+
+
+class GeventReactor(Reactor):
+    """A Reactor that lives in gevent's hub."""
+
+    def __init__(
+        self, boot: Boot, application: Callable[..., Any], access_log: AccessLog | None = None
+    ) -> None:
+        super().__init__(boot, application, access_log, multithread=True)
+        self.station.hold = True
+        self.station.wait_writable = self._wait_writable
+        self._hub = gevent.get_hub()
+        self._over = gevent.event.Event()
+        self._limit = boot.settings.worker_connections
+        self._greenlets = 0
+        self._parked: list[greenlet] = []
+        self._waiting: deque[Connection] = deque()
+        self._timer = self._hub.loop.timer(0)
+        self._due = float("inf")  # monotonic; when the timer fires
+        self._stalls = Stalls(self, boot.settings.stall_timeout) if boot.settings.stall_timeout else None
+
+    def serve(self) -> None:
+        watcher = self._hub.loop.io(self.epoll.fileno(), READ)
+        watcher.start(self._drain)
+        if self._stalls is not None:
+            self._stalls.start(self._hub)
+        self._drain()
+        self._over.wait()
+        watcher.stop()
+        self._timer.stop()
+        if self._stalls is not None:
+            self._stalls.stop()
+
+    def stop(self) -> None:
+        super().stop()
+        self._over.set()
+
+    def settle(self, connection: Connection, outcome: int) -> bool:
+        if outcome == PIPELINED:
+            self.again.append(connection)
+        elif outcome == WAITING:
+            if self._parked:
+                self._parked.pop().switch(connection)
+            elif self._greenlets < self._limit:
+                self._greenlets += 1
+                greenlet(self._serve_requests, self._hub).switch(connection)
+            else:
+                self._waiting.append(connection)
+        return False
+
+    # --- in the hub ---
+
+    def _drain(self) -> None:
+        """The epoll descriptor is ready, or a deadline has come. Never blocks."""
+        try:
+            for _ in range(ROUNDS):
+                if not self._batch():
+                    break
+        except BaseException as fault:
+            self.failed(fault)
+            self._over.set()
+            return
+        self._look_ahead()
+
+    def _batch(self) -> bool:
+        """One poll and what it brings. False: there was nothing."""
+        station, again, settle = self.station, self.again, self.settle
+        member_of = station.members.get
+        events = self.epoll.poll(0, EVENTS)
+        station.turn()
+        for fd, mask in events:
+            member = member_of(fd)
+            if member is not None:
+                outcome = member.turn(mask)
+                if outcome:
+                    settle(member, outcome)
+        for _ in range(len(again)):
+            connection = again.popleft()
+            outcome = connection.turn(0)
+            if outcome:
+                settle(connection, outcome)
+        if self.access_log is not None and self.access_log.pending:
+            self.write_log(idle=not events)
+        if station.spent:
+            self.ask_replacement()
+        return bool(events)
+
+    def _look_ahead(self) -> None:
+        """Have the timer fire at the next deadline; see whether the end has come."""
+        span = self.span()
+        if self._done or (self.draining and not self.station.held()):
+            self._over.set()
+            return
+        if span < 0:
+            return
+        due = time.monotonic() + span
+        # A timer that fires too early costs one look; one that is renewed at each request costs more.
+        if due < self._due - 0.0005 or self._due == float("inf"):
+            self._timer.stop()
+            self._timer = self._hub.loop.timer(span)
+            self._timer.start(self._timer_fired)
+            self._due = due
+
+    def _timer_fired(self) -> None:
+        self._due = float("inf")
+        self._drain()
+
+    # --- in greenlets ---
+
+    def _serve_requests(self, connection: Connection) -> None:
+        """Body of a greenlet: one request after the other, parked between them."""
+        hub_switch = self._hub.greenlet_switch if hasattr(self._hub, "greenlet_switch") else self._hub.switch
+        me = getcurrent()
+        while True:
+            outcome = connection.run()
+            if outcome == PIPELINED:
+                self.again.append(connection)
+                self._hub.loop.run_callback(self._drain)
+            elif self._due == float("inf") or self.draining:
+                # Resumed by somebody else than _drain, so nobody looks at the deadline this request has left.
+                self._hub.loop.run_callback(self._look_ahead)
+            if self._waiting:
+                connection = self._waiting.popleft()
+            else:
+                del connection
+                self._parked.append(me)
+                connection = hub_switch()
+
+    def _wait_writable(self, connection: Connection, deadline_ns: int) -> bool:
+        """Wait, others being served, until connection takes bytes. False: not before the deadline."""
+        left = deadline_ns / 1e9 - time.monotonic()
+        watcher = self._hub.loop.io(connection.descriptor, WRITE)
+        try:
+            with gevent.Timeout(max(0.0, left), False):
+                self._hub.wait(watcher)
+                return True
+        finally:
+            watcher.stop()
+        return False
+
+
+class Stalls:
+    """Tells who kept the hub from its loop for longer than a span, once a stall.
+
+    The hub's check and prepare watchers mark where the loop runs callbacks; the monitor of a Baton watches
+    that span without the GIL and wakes a native thread, which looks who is running.
+    """
+
+    def __init__(self, reactor: GeventReactor, span: float) -> None:
+        self._reactor = reactor
+        self._baton = Baton(span)
+        self._main = threading.get_ident()
+        self._began = 0.0
+        self._seen = ""
+
+    def start(self, hub: Any) -> None:
+        """Begin to watch. Threads are native ones: a patched thread would wait for the hub itself."""
+        start_thread = monkey.get_original("_thread", "start_new_thread")
+        start_thread(self._baton.monitor, ())
+        start_thread(self._look, ())
+        self._check = hub.loop.check()
+        self._check.start(self._awake)
+        self._prepare = hub.loop.prepare()
+        self._prepare.start(self._asleep)
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._check.stop()
+        self._prepare.stop()
+        self._baton.quit(1)
+
+    def _awake(self) -> None:
+        self._baton.enter()
+
+    def _asleep(self) -> None:
+        held = self._baton.leave()
+        if self._seen:
+            seen, self._seen = self._seen, ""
+            self._reactor._boot.log.warning("the hub was not served for %.1f s: %s", held, seen)
+
+    def _look(self) -> None:
+        """Native thread: woken when the hub is held, says who holds it."""
+        while self._baton.take():
+            frame = sys._current_frames().get(self._main)
+            if frame is not None:
+                self._seen = _describe(frame)
+
+
+def _describe(frame: FrameType) -> str:
+    where = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+    outer: FrameType | None = frame
+    while outer is not None:
+        if outer.f_code is GeventReactor._serve_requests.__code__:
+            connection = outer.f_locals.get("connection")
+            if connection is not None:
+                return f"{request_line(connection.request)} held it, at {where}"
+        outer = outer.f_back
+    return f"a greenlet of the application held it, at {where}"

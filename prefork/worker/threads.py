@@ -1,0 +1,91 @@
+"""Worker class threads: one reactor, led by one thread at a time.
+
+The leader runs requests itself; the turn is passed on only when a request holds it (engine/baton.pyx). A
+thread that has lost the turn finishes its request and parks. The process's main thread serves nothing: it
+waits for the end, so that a stuck request cannot keep the worker from leaving.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from ..engine.baton import Baton
+from .reactor import LOST, PIPELINED, WAITING, Reactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..engine.accesslog import AccessLog
+    from ..engine.connection import Connection
+    from ..net.channel import Boot
+
+# While requests run in other threads the leader looks up this often: they set deadlines it cannot know of.
+LOOK_UP = 0.5
+
+
+class ThreadReactor(Reactor):
+    """A Reactor that `settings.threads` threads share."""
+
+    def __init__(
+        self, boot: Boot, application: Callable[..., Any], access_log: AccessLog | None = None
+    ) -> None:
+        super().__init__(boot, application, access_log, multithread=True)
+        self._threads = boot.settings.threads
+        self._connections = boot.settings.worker_connections
+        self._baton = Baton(boot.settings.handover_ms / 1000)
+        self.station.share_turn(self._baton)
+        self._over = threading.Event()
+
+    def serve(self) -> None:
+        names = [f"prefork-{number + 1}" for number in range(self._threads)]
+        for number, name in enumerate(names):
+            threading.Thread(target=self._work, args=(number == 0,), name=name, daemon=True).start()
+        threading.Thread(target=self._baton.monitor, name="prefork-monitor", daemon=True).start()
+        self._over.wait()
+        self._baton.quit(self._threads)
+
+    def stop(self) -> None:
+        super().stop()
+        self.wake()
+
+    def settle(self, connection: Connection, outcome: int) -> bool:
+        lost = outcome >= LOST
+        outcome &= ~LOST
+        if outcome == WAITING:
+            lost = self._baton.give()
+            outcome = connection.run(lost)
+            if not lost and outcome >= LOST:
+                lost = True
+                outcome &= ~LOST
+            self.station.hold = self._baton.slow
+        if outcome == PIPELINED:
+            self.again.append(connection)
+        if lost and (outcome == PIPELINED or self.draining):
+            self.wake()
+        return lost
+
+    def span(self) -> float:
+        span = super().span()
+        if self.station.running() and not 0 <= span < LOOK_UP:
+            return LOOK_UP
+        return span
+
+    def has_room(self) -> bool:
+        return super().has_room() and self.make_room(self._connections)
+
+    def _work(self, leads: bool) -> None:
+        try:
+            while leads or self._baton.take():
+                self.station.hold = self._baton.slow
+                if self.lead():
+                    break
+                leads = False
+        except BaseException as fault:
+            self.failed(fault)
+        self._over.set()
+
+    def wake(self) -> None:
+        """Have the leader, which may sleep, look at what another thread has changed."""
+        self.scoreboard.nudge(self._boot.slot)
