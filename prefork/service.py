@@ -194,22 +194,27 @@ def explain(order: Order) -> Iterator[str]:
 
 
 def _obstacles(order: Order) -> Iterator[str]:
-    home = _home_of(order)
-    for path in dict.fromkeys((order.directory, Path(order.program).parent)):
-        closed = next((each for each in (path, *path.parents) if not each.stat().st_mode & 0o001), None)
-        if closed and order.user != "root":
+    for path in _ways(order):
+        if order.user != "root" and (closed := _closed(path)):
             yield f"{closed} is closed to other users; open it, or give --user its owner"
-    if home and not order.user:
-        yield "the project lies in a home: better in /srv or /opt"
+    for path in _homes(order):
+        yield f"{path} lies in a home, which the service may only read: better in /srv or /opt"
     if order.systemd < NOTIFY_RELOAD:
         yield f"systemd {order.systemd} has no Type=notify-reload: Type=notify with ExecReload= is used"
+
+
+def _closed(path: Path) -> Path | None:
+    """The first folder on the way to path that a stranger may not enter."""
+    for each in (*reversed(path.parents), path):
+        if each.is_dir() and not each.stat().st_mode & 0o001:
+            return each
+    return None
 
 
 def service_unit(order: Order) -> str:
     """NAME.service as text."""
     words = (order.program, order.app, *order.server)
     user = f"User={order.user}" if order.user else "DynamicUser=yes"
-    home = _home_of(order)
     return SERVICE.format(
         name=order.name,
         app=order.app.replace("%", "%%"),
@@ -217,7 +222,7 @@ def service_unit(order: Order) -> str:
         directory=str(order.directory).replace("%", "%%"),
         start=" ".join(map(quoted, words)),
         user=user,
-        home="ProtectHome=read-only" if home else "ProtectHome=yes",
+        home="ProtectHome=read-only" if _homes(order) else "ProtectHome=yes",
     )
 
 
@@ -249,11 +254,20 @@ def quoted(word: str) -> str:
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _home_of(order: Order) -> bool:
-    return any(
-        path.startswith(("/home/", "/root/", "/run/user/"))
-        for path in (str(order.directory) + "/", order.program)
-    )
+def interpreters() -> Sequence[Path]:
+    """Where this Python lies: its environment, and the installation that the environment borrows from."""
+    return tuple(dict.fromkeys((Path(sys.prefix), Path(sys.base_prefix))))
+
+
+def _ways(order: Order) -> Sequence[Path]:
+    """What the service has to reach."""
+    return tuple(dict.fromkeys((order.directory, Path(order.program).parent, *interpreters())))
+
+
+def _homes(order: Order) -> list[Path]:
+    """Those of them that ProtectHome=yes would hide (systemd.exec(5))."""
+    hidden = ("/home/", "/root/", "/run/user/")
+    return [path for path in _ways(order) if f"{path}/".startswith(hidden)]
 
 
 def _unit_name(text: str) -> str:
