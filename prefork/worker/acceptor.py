@@ -8,7 +8,7 @@ the next is accepted, so nothing waits in a busy worker that an idle one could t
 
 from __future__ import annotations
 
-import select
+from select import EPOLLEXCLUSIVE, EPOLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Acceptor:
         """Watch the listener: from now on connections may come."""
         if not self._watching:
             # Exclusive: one waiting worker is woken for a connection, not all of them (man 2 epoll_ctl).
-            self._reactor.epoll.register(self._endpoint.descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+            self._reactor.epoll.register(self._endpoint.descriptor, EPOLLIN | EPOLLEXCLUSIVE)
             self._watching = True
 
     def close(self) -> None:

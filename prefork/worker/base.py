@@ -97,7 +97,10 @@ class Worker:
         _drop_privileges(settings)
         self.log.capture()
         self._watch_for_crashes()
-        # A worker class that patches the standard library does so here: before the application, after ours.
+        if settings.worker_class == "gevent":
+            from .patching import patch
+
+            patch(self.log)  # before the application is imported, and never in the master
         app = self._load()
         boot.worker.wsgi = app
         self._access_log = _access_log(boot)
@@ -262,9 +265,9 @@ class Worker:
 
 
 def _reactor_of(boot: Boot, app: Callable[..., Any], access_log: AccessLog | None) -> Serving:
-    from .reactor import Reactor
+    from .reactor import make_reactor
 
-    return Reactor(boot, app, access_log=access_log)
+    return make_reactor(boot, app, access_log)
 
 
 def _access_log(boot: Boot) -> AccessLog | None:

@@ -7,9 +7,9 @@ Owns the epoll descriptor and everything that has a turn in it: connections (by 
 from __future__ import annotations
 
 import heapq
-import select
 import time
 from collections import deque
+from select import EPOLLIN, epoll
 
 from .acceptor import Acceptor
 from .assemble import make_endpoint, make_station
@@ -43,7 +43,7 @@ class Reactor:
         *,
         multithread: bool = False,
     ) -> None:
-        self.epoll = select.epoll()
+        self.epoll = epoll()
         self.scoreboard = boot.scoreboard
         self.draining = False
         self._boot = boot
@@ -75,7 +75,7 @@ class Reactor:
     def watch(self, fd: int, callback: Callable[[], int | None]) -> None:
         """Call callback whenever fd is readable. It may return an Outcome."""
         self.station.members[fd] = _Watch(callback)
-        self.epoll.register(fd, select.EPOLLIN)
+        self.epoll.register(fd, EPOLLIN)
 
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call callback once, seconds from now."""
