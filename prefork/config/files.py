@@ -74,6 +74,8 @@ def _toml(source: bytes, location: str) -> dict[str, object]:
     for name, value in data.items():
         if name not in ROWS:
             refuse(name, value, location)
+        elif ROWS[name].where == "python":
+            raise ConfigError("only a Python file can hold a function", setting=name, origin=location)
     return data
 
 

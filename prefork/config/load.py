@@ -152,11 +152,8 @@ def _from_file(values: _Values, location: str, directory: str) -> None:
 
     for name, value in files.read(location, directory).items():
         row = ROWS.get(name)
-        if row is None:
-            continue  # gunicorn's, and harmless
-        if row.where == "python" and not callable(value):
-            raise ConfigError("only a Python file can hold a function", setting=name, origin=location)
-        values.take(row, value, location, text=False)
+        if row is not None:  # else gunicorn's, and harmless
+            values.take(row, value, location, text=False)
 
 
 def _from_line(values: _Values, line: argv.Line, origin: str) -> None:

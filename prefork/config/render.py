@@ -20,8 +20,7 @@ END = "<!-- end of settings -->"
 
 _EXAMPLES = """\
 usage: prefork [OPTIONS] APP          serve a WSGI application
-       prefork COMMAND [OPTIONS]      {commands}
-
+{commands}
   prefork project.wsgi:application -w 4             a Django project, four processes, 127.0.0.1:8000
   prefork app:app --threads 8 -b 0.0.0.0:8080       eight threads, reachable from outside
   prefork 'app:create_app("live")' -b unix:app.sock a factory, behind nginx on this machine
@@ -48,14 +47,19 @@ _INDENT = 36
 
 def help_text(commands: Mapping[str, str], width: int = 110) -> str:
     """The whole of --help. commands: name -> one line about it."""
-    lines = [_EXAMPLES.format(commands=", ".join(commands))]
+    usage = f"       prefork COMMAND [OPTIONS]      {', '.join(commands)}\n" if commands else ""
+    lines = [_EXAMPLES.format(commands=usage)]
     lines += [_help_line(flags, text, width) for flags, text in _ACTIONS]
     for group, title in GROUPS.items():
         rows = [row for row in ROWS.values() if row.group == group]
         lines += ["", title]
-        lines += [_help_line(_flags(row), f"{row.help}{_bracket(row)}", width) for row in rows if row.flags]
+        lines += [
+            _help_line(_flags(row), f"{row.help}{_bracket(row)}{' (not yet)' if row.later else ''}", width)
+            for row in rows
+            if row.flags
+        ]
         lines += [_help_line(f"    {_bare(row)}", row.help, width) for row in rows if not row.flags]
-    lines += ["", "Commands"]
+    lines += ["", "Commands"] if commands else []
     lines += [_help_line(f"prefork {name}", text, width) for name, text in commands.items()]
     return "\n".join(lines) + "\n"
 
@@ -63,10 +67,9 @@ def help_text(commands: Mapping[str, str], width: int = 110) -> str:
 def _help_line(left: str, text: str, width: int) -> str:
     import textwrap
 
-    if not left.startswith(("-", " ")) or left.startswith("--"):
-        left = f"    {left}" if left.startswith("--") else left
+    left = f"  {'    ' if left.startswith('--') else ''}{left}"
     parts = textwrap.wrap(text, width - _INDENT) or [""]
-    first = f"  {left}".ljust(_INDENT) if len(left) < _INDENT - 3 else f"  {left}\n{'':{_INDENT}}"
+    first = left.ljust(_INDENT) if len(left) < _INDENT - 1 else f"{left}\n{'':{_INDENT}}"
     return f"\n{'':{_INDENT}}".join([(first + parts[0]).rstrip(), *parts[1:]])
 
 

@@ -116,7 +116,8 @@ class Record:
         def __setattr__(self, name, value):
             raise AttributeError(f"{type(self).__name__} is frozen: {name}")
 
-        __delattr__ = __setattr__
+        def __delattr__(self, name):
+            raise AttributeError(f"{type(self).__name__} is frozen: {name}")
 
     def replace(self, **values: Any) -> Self:
         """Return a copy with these values instead, unchecked."""

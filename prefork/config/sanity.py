@@ -156,17 +156,14 @@ class _Resolution:
         several = [name for name in ("logconfig", "logconfig_json", "logconfig_dict") if self.values[name]]
         if len(several) > 1:
             raise self._refuse(several[1], f"{several[0]} configures logging already: keep one of them")
-        path = self.values["logconfig_json"]
-        if path:
-            import json
-
-            try:
-                with open(path, encoding="utf-8") as file:
-                    table = json.load(file)
-            except (OSError, ValueError) as fault:
-                raise self._refuse("logconfig_json", f"is not JSON: {fault}") from None
-            if not isinstance(table, dict) or table.get("version") != 1:
-                raise self._refuse("logconfig_json", 'the table needs "version": 1')
+        if self.values["logconfig_json"]:
+            fault = _json_fault(self.values["logconfig_json"])
+            if fault:
+                raise self._refuse("logconfig_json", fault)
+        if self.values["logconfig"]:
+            fault = _ini_fault(self.values["logconfig"])
+            if fault:
+                raise self._refuse("logconfig", fault)
 
     # process
 
@@ -201,3 +198,28 @@ def _path_fault(path: str, must: str) -> str:
         if not os.path.exists(path) and not os.access(parent, os.W_OK):
             return f"the directory {parent} may not be written to"
     return ""
+
+
+def _json_fault(path: str) -> str:
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            table = json.load(file)
+    except (OSError, ValueError) as fault:
+        return f"is not JSON: {fault}"
+    return "" if isinstance(table, dict) and table.get("version") == 1 else 'the table needs "version": 1'
+
+
+def _ini_fault(path: str) -> str:
+    """Only the form: what the handlers are made of is imported by logging.config, when logs are opened."""
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, ValueError, configparser.Error) as fault:
+        return f"cannot be read: {fault}"
+    missing = [name for name in ("loggers", "handlers", "formatters") if name not in parser]
+    return f"there is no section [{missing[0]}]" if missing else ""

@@ -98,7 +98,7 @@ class Settings(Record):
         "--factory", "app", default=False, kind=Toggle(),
         help="the named object is called without arguments and returns the application")
     chdir: str = row(
-        "--chdir", "app", default=".", kind=Path("directory", metavar="DIR"), change="boot",
+        "--chdir", "app", default=".", kind=Path("directory", metavar="DIR"),
         help="go there before anything is loaded or opened; it is importable")
     pythonpath: tuple[str, ...] = row(
         "--pythonpath", "app", default=(), kind=Each(Path("directory", metavar="DIRS")),
@@ -130,13 +130,14 @@ class Settings(Record):
         "-w --workers", "workers", default=1, kind=Whole(1, 1024, word="auto"), change="reload",
         help="processes that serve; auto: as many as CPUs and memory allow")
     worker_class: str = row(
-        "-k --worker-class", "workers", default="sync", kind=_CLASSES,
+        "-k --worker-class", "workers", default="sync", kind=_CLASSES, change="boot",
         help="sync, threads (also gthread) or gevent")
     threads: int = row(
-        "--threads", "workers", default=1, kind=Whole(1, 4096, "threads"),
+        "--threads", "workers", default=1, kind=Whole(1, 4096, "threads"), change="boot",
         help="threads of a worker; more than 1 makes the class threads")
     worker_connections: int = row(
         "--worker-connections", "workers", default=1000, kind=Whole(1, 1_000_000, "connections"),
+        change="boot",
         help="gevent: requests that a worker runs at once; threads: connections it holds")
     max_requests: int = row(
         "--max-requests", "workers", default=0, kind=Whole(1, UNLIMITED, "requests", zero="never"),
@@ -222,7 +223,7 @@ class Settings(Record):
         help="how much of a response waits in memory for a slow client")
     sendfile: bool = row(
         "--sendfile", "limits", default=True, kind=Toggle(),
-        help="files are sent by the kernel; --no-sendfile where a file system cannot")
+        help="files are sent by the kernel, sendfile(2); off for file systems that cannot")
 
     # behind a proxy
     forwarded_allow_ips: tuple[str, ...] = row(

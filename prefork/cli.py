@@ -1,0 +1,232 @@
+"""argv -> Settings -> command. The only place that joins master and worker.
+
+`prefork APP` serves. The first word is a command only when it stands in COMMANDS, exactly: an application of
+that name is served as `prefork -- status` or `prefork status:application`.
+"""
+
+# ruff: noqa: PTH109, PTH117, PTH121
+# (os.path, because importing pathlib would cost every start 4 ms)
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from .errors import AppLoadError, BootError, ConfigError, PreforkError
+
+TYPE_CHECKING = False  # typing costs every start 3 ms
+if TYPE_CHECKING:
+    from .config.load import Loaded
+    from .config.settings import Settings
+
+
+class Command:
+    """summary: one line for --help.  module: has `run(words) -> exit code`, imported when it is asked for;
+    "" while the command is still to come."""
+
+    __slots__ = ("module", "summary")
+
+    def __init__(self, summary: str, module: str = "") -> None:
+        self.summary = summary
+        self.module = module
+
+
+COMMANDS: Mapping[str, Command] = {
+    "reload": Command("new workers with the code and settings of now; the old ones drain"),
+    "upgrade": Command("a new master with the prefork that is installed now takes over"),
+    "status": Command("what the workers of a running server do"),
+    "top": Command("the same, as a view that follows it"),
+    "migrate": Command("print the prefork.toml that says what a gunicorn.conf.py says", "prefork.migrate"),
+    "install-service": Command("write systemd units for this project", "prefork.service"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return the exit code: 0, 1 (running failed), 2 (settings), 3 (no worker could boot)
+    or 4 (the application could not be imported)."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(words)
+    except PreforkError as fault:
+        return _tell(fault)
+    except BrokenPipeError:  # prefork --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _tell(fault: PreforkError) -> int:
+    if isinstance(fault, AppLoadError | BootError) and fault.detail:
+        print(fault.detail.rstrip(), file=sys.stderr)
+    print(f"prefork: error: {fault}", file=sys.stderr)
+    return fault.exit_code
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        return _command(words[0], words[1:])
+    if words in (["--version"], ["-v"]):
+        return _version()
+    from .config import argv
+
+    line = argv.parse(words)
+    if "help" in line.commands:
+        return _help()
+    if "version" in line.commands:
+        return _version()
+    from .config.load import load
+
+    loaded = load(line, os.environ, directory())
+    _check_addresses(loaded)
+    if "print" in line.commands:
+        _print(loaded)
+    if "check" in line.commands:
+        return _check(loaded)
+    return 0 if "print" in line.commands else _serve(loaded)
+
+
+def _command(name: str, words: list[str]) -> int:
+    command = COMMANDS[name]
+    if not command.module:
+        raise ConfigError(
+            f"the command {name} is still to come; an application of this name: prefork -- {name}"
+        )
+    import importlib
+
+    run: Callable[[list[str]], int] = importlib.import_module(command.module).run
+    return run(words)
+
+
+def _version() -> int:
+    from . import __version__
+
+    print(f"prefork {__version__}")
+    return 0
+
+
+def _help() -> int:
+    import shutil
+
+    from .config.render import help_text
+
+    width = min(110, max(80, shutil.get_terminal_size().columns))
+    print(
+        help_text({name: command.summary for name, command in COMMANDS.items() if command.module}, width),
+        end="",
+    )
+    return 0
+
+
+def directory() -> str:
+    """Where prefork was started, by the name that the shell has for it.
+
+    $PWD keeps the name of a symlink (`current`): after a deployment has swapped it, a reload goes to the new
+    place, where os.getcwd() would go on in the old.
+    """
+    real = os.getcwd()
+    named = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(named) and os.path.samefile(named, real):
+            return named
+    except OSError:
+        pass
+    return real
+
+
+def _check_addresses(loaded: Loaded) -> None:
+    from .net.address import parse
+
+    for text in loaded.settings.bind:
+        try:
+            parse(text)
+        except ValueError as fault:
+            raise ConfigError(str(fault), setting="bind", origin=loaded.origins["bind"]) from None
+
+
+def _print(loaded: Loaded) -> None:
+    from .config.render import config_text
+
+    print(config_text(loaded), end="")
+
+
+def _serve(loaded: Loaded) -> int:
+    settings = loaded.settings
+    application(settings)
+    # For unix sockets with relative paths. All other paths are absolute by now.
+    os.chdir(settings.chdir)
+    from .master.master import Master
+    from .telemetry.log import setup
+    from .worker.base import run_worker
+
+    def read_settings() -> Settings:
+        again = loaded.again()
+        _check_addresses(again)
+        application(again.settings)
+        return again.settings
+
+    return Master(
+        settings, run_worker=run_worker, log=setup(settings), read_settings=read_settings, notes=loaded.notes
+    ).run()
+
+
+def _check(loaded: Loaded) -> int:
+    """Import the application as a worker would, in a child process: what importing it starts or opens must
+    not stay in a process that only looks."""
+    app = application(loaded.settings)
+    for note in loaded.notes:
+        print(f"prefork: {note}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = _import(loaded.settings)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        raise AppLoadError(f"{app}: importing it ended the process by signal {-code}")
+    if code == 0:
+        print(f"prefork: the configuration is good, and {app} can be imported")
+    return code
+
+
+def _import(settings: Settings) -> int:
+    """In the child: 0, or 4 with the reason on stderr."""
+    from .worker.check import import_app
+
+    code = 0
+    try:
+        import_app(settings)
+    except PreforkError as fault:
+        code = _tell(fault)
+    except SystemExit as end:
+        print(f"prefork: error: {settings.wsgi_app}: importing it ended the process: {end}", file=sys.stderr)
+        code = 4
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def application(settings: Settings) -> str:
+    """The application's name. Raises ConfigError with a guess where none is given."""
+    if settings.wsgi_app:
+        return settings.wsgi_app
+    found = _guess(settings.chdir)
+    example = f"prefork {found or 'project.wsgi:application'}"
+    raise ConfigError(f"no application is named; say {example}, or set wsgi_app in a configuration file")
+
+
+def _guess(folder: str) -> str:
+    from pathlib import Path
+
+    packages = sorted(path.parent.name for path in Path(folder).glob("*/wsgi.py"))
+    if packages:
+        return f"{packages[0]}.wsgi:application"
+    for name in ("wsgi", "app", "main"):
+        if Path(folder, f"{name}.py").is_file():
+            return f"{name}:{'application' if name == 'wsgi' else 'app'}"
+    return ""
