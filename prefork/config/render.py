@@ -146,7 +146,7 @@ def _group(rows: Sequence[Row]) -> Iterator[str]:
         flags = ", ".join(f"`{flag}`" for flag in row.flags)
         if isinstance(row.kind, Toggle) and row.default:
             flags = f"`--no-{row.flags[0].removeprefix('--')}`"
-        meaning = row.help + (f" ({row.later})" if row.later else "")
+        meaning = row.help + (" (not yet)" if row.later else "")
         allowed = "" if isinstance(row.kind, Toggle) else _cell(row.kind.allowed)
         default = _code(row.show(row.default)) if row.default not in (None, ()) else "none"
         yield f"| `{row.name}` | {flags} | {default} | {allowed} | {_CHANGE[row.change]} | {_cell(meaning)} |"
@@ -156,7 +156,7 @@ def _hooks(rows: Sequence[Row]) -> Iterator[str]:
     yield "| function | called |"
     yield "|---|---|"
     for row in rows:
-        yield f"| `{_bare(row)}` | {_cell(row.help)}{f' ({row.later})' if row.later else ''} |"
+        yield f"| `{_bare(row)}` | {_cell(row.help)}{' (not yet)' if row.later else ''} |"
 
 
 _CHANGE = {"boot": "at the next start", "reload": "on reload", "worker": "in workers born after a reload"}

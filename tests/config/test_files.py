@@ -120,14 +120,14 @@ pidfile = HERE / "shop.pid"
     def test_hooks(self, loaded):
         text = """
 def on_starting(server): pass
-def post_request(worker, req): return "called"
+def child_exit(server, worker): return "called"
 class Hooks:
     def post_fork(self, server, worker): pass
 post_fork = Hooks().post_fork
 """
         settings = loaded(prefork__conf__py=text).settings
         assert settings.on_starting.__name__ == "on_starting"
-        assert settings.post_request(1, 2, 3, 4) == "called"
+        assert settings.child_exit(1, 2) == "called"
         assert settings.post_fork.__name__ == "post_fork"
         assert settings.pre_fork is None
 
