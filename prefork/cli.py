@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except PreforkError as fault:
         return _tell(fault)
+    except KeyboardInterrupt:  # before the server has taken over its signals
+        return 130
     except BrokenPipeError:  # prefork --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -87,9 +89,7 @@ def _run(words: list[str]) -> int:
 def _command(name: str, words: list[str]) -> int:
     command = COMMANDS[name]
     if not command.module:
-        raise ConfigError(
-            f"the command {name} is still to come; an application of this name: prefork -- {name}"
-        )
+        raise ConfigError(f"the command {name} is still to come; for an application say prefork -- {name}")
     import importlib
 
     run: Callable[[list[str]], int] = importlib.import_module(command.module).run
@@ -122,7 +122,10 @@ def directory() -> str:
     $PWD keeps the name of a symlink (`current`): after a deployment has swapped it, a reload goes to the new
     place, where os.getcwd() would go on in the old.
     """
-    real = os.getcwd()
+    try:
+        real = os.getcwd()
+    except OSError as fault:
+        raise ConfigError(f"the working directory cannot be used: {fault.strerror}") from None
     named = os.environ.get("PWD", "")
     try:
         if os.path.isabs(named) and os.path.samefile(named, real):

@@ -81,6 +81,13 @@ class TestServing:
         monkeypatch.setattr(cli, "_serve", fail)
         assert run("shop:app") == (code, "", text)
 
+    def test_control_c_before_the_server_is_there(self, run, monkeypatch):
+        def interrupt(loaded):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cli, "_serve", interrupt)
+        assert run("shop:app") == (130, "", "")
+
 
 class TestNoApplication:
     def test_the_line_says_what_to_do(self, place, capfd):
@@ -241,6 +248,14 @@ class TestDirectory:
     def test_a_name_that_is_not_of_here(self, place, monkeypatch, name):
         monkeypatch.setenv("PWD", name)
         assert cli.directory() == str(place)
+
+    def test_a_directory_that_is_gone(self, place, monkeypatch, capfd):
+        (place / "gone").mkdir()
+        monkeypatch.chdir(place / "gone")
+        (place / "gone").rmdir()
+        assert cli.main(["app"]) == 2
+        line = capfd.readouterr().err
+        assert line == "prefork: error: the working directory cannot be used: No such file or directory\n"
 
 
 def test_python_m_prefork(place):

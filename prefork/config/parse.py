@@ -140,7 +140,7 @@ class Size:
 
     @property
     def allowed(self) -> str:
-        text = f"bytes, {_span(_bytes(self.low), _bytes(self.high), self.high)}, such as 65536, 64k or 8m"
+        text = f"a size {_span(_bytes(self.low), _bytes(self.high), self.high)}, in bytes, k, m or g"
         return f"{text}; 0 is {self.zero}" if self.zero else text
 
     def parse(self, text: str) -> int:
@@ -253,7 +253,7 @@ class Text:
         self.allowed = allowed
 
     def parse(self, text: str) -> str:
-        if not text.strip() or not text.isprintable():
+        if not text.strip() or not text.replace("\t", " ").isprintable():
             raise Refused
         return text.strip()
 
@@ -277,7 +277,9 @@ class Path(Text):
         self.dash = dash
 
     def parse(self, text: str) -> str:
-        path = super().parse(text)
+        path = text.strip()
+        if not path or "\0" in path or "\n" in path:
+            raise Refused
         if path.startswith("~/"):
             import os.path
 
@@ -417,7 +419,7 @@ def _either(words: tuple[str, ...]) -> str:
 
 
 def _span(low: str, high: str, top: int) -> str:
-    return f"from {low}" if top == UNLIMITED else f"from {low} to {high}"
+    return f"of {low} or more" if top == UNLIMITED else f"from {low} to {high}"
 
 
 def _bytes(size: int) -> str:

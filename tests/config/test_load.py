@@ -337,6 +337,8 @@ def test_a_wrong_value_is_wrong_also_where_a_stronger_one_replaces_it(loaded):
         "PREFORK_SERVICE_HOST",
         "PREFORK_SERVICE_PORT_HTTP",
         "PREFORK_ENV",
+        "PREFORK_REQUIRE_PROGRAMS",
+        "PREFORK_TEST_SERVER",
     ],
 )
 def test_foreign_variables_pass(loaded, variable):
