@@ -23,6 +23,7 @@ from ..net import channel, signals, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
+from ..telemetry.title import set_title
 from . import death, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .crew import Child, Crew
@@ -138,8 +139,6 @@ class Master:
         self.log.info("%s", start.line(settings, self.listeners))
         if settings.reload:
             self._watch_files()
-        from ..telemetry.title import set_title
-
         set_title("master", self.server.proc_name)
 
     def _close(self) -> None:

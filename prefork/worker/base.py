@@ -19,6 +19,10 @@ from ..engine.scoreboard import WorkerState
 from ..errors import AppLoadError, BootError, PreforkError
 from ..net import channel, signals
 from ..net.signals import Signals
+from ..wsgi.app import load
+
+# Here, so that it happens once, before the first fork, and while the master may still read every folder.
+from .reactor import make_reactor as make_reactor_of_class
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
     """
     worker = Worker(boot)
     try:
-        reactor = worker.boot_up(make_reactor or _reactor_of)
+        reactor = worker.boot_up(make_reactor or make_reactor_of_class)
     except PreforkError as fault:
         worker.say_failure(fault)
         return worker.leave(fault.exit_code)
@@ -62,8 +66,6 @@ def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
 
 def import_app(settings: Settings) -> Callable[..., Any]:
     """Enter the application's folder, environment and import path, and import it. Raises PreforkError."""
-    from ..wsgi.app import load
-
     _enter(settings)
     assert settings.wsgi_app is not None
     return load(settings.wsgi_app, factory=settings.factory)
@@ -262,12 +264,6 @@ class Worker:
 
     def _hook(self, name: str, *arguments: object, fatal: bool = False) -> None:
         hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
-
-
-def _reactor_of(boot: Boot, app: Callable[..., Any], access_log: AccessLog | None) -> Serving:
-    from .reactor import make_reactor
-
-    return make_reactor(boot, app, access_log)
 
 
 def _access_log(boot: Boot) -> AccessLog | None:

@@ -121,6 +121,31 @@ def test_address_of_another_machine(bind: Bind) -> None:
     assert refusal(bind, "192.0.2.1:0").endswith("this machine has no such address")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_low_port_without_permission() -> None:
+    limit = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text().strip()
+    if int(limit) <= 1:
+        pytest.skip("every port is open to everybody here")
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            bind_all(["127.0.0.1:1"], Options(backlog=1))
+        except BaseException as error:
+            os.write(write_fd, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    said = os.read(read_fd, 4096).decode()
+    os.close(read_fd)
+    os.close(write_fd)
+    reason = f"permission denied; ports below {limit} need root or CAP_NET_BIND_SERVICE"
+    assert said == f"cannot listen on 127.0.0.1:1: {reason}"
+
+
 def test_all_or_none(bind: Bind, tmp_path: Path) -> None:
     path = tmp_path / "s"
     refusal(bind, f"unix:{path}", "192.0.2.1:0")

@@ -1,0 +1,297 @@
+"""The process as an operator sees it: pid file, daemon, user, titles, hooks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from launcher import Server, until
+from procfs import children, session, state
+
+from .conftest import Project, Start, answer, where
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+
+
+# Pid file
+
+
+def test_pid_file(start: Start, project: Project) -> None:
+    path = project.folder / "pid"
+    server = start("-p", "pid")
+    assert path.read_text() == f"{server.pid}\n"
+    assert [each.name for each in project.folder.glob("pid*")] == ["pid"]
+    server.stop()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["999999999\n", "1\n", "", "nonsense", "-5"])
+def test_stale_pid_file_is_replaced(start: Start, project: Project, text: str) -> None:
+    path = project.folder / "pid"
+    path.write_text(text)  # pid 1 lives, and is no prefork
+    server = start("-p", "pid")
+    assert path.read_text() == f"{server.pid}\n"
+
+
+def test_pid_file_of_a_living_server_is_refused(start: Start, project: Project) -> None:
+    path = project.folder / "pid"
+    first = start("-p", "pid")
+    second = start("-p", "pid", ready=False)
+    assert second.wait() == 1
+    second.stderr.wait(
+        rf"^prefork: error: pid file {path}: another prefork is running there \(pid {first.pid}\)$"
+    )
+    assert path.read_text() == f"{first.pid}\n"
+
+
+def test_pid_file_of_another_is_not_removed(start: Start, project: Project) -> None:
+    path = project.folder / "pid"
+    server = start("-p", "pid")
+    path.write_text("1\n")
+    server.stop()
+    assert path.read_text() == "1\n"
+
+
+# Daemon
+
+
+def test_daemon_returns_when_it_serves(start: Start, project: Project) -> None:
+    server = start("-D", "-p", "pid", "-b", "127.0.0.1:0", workers=1, handed=False, ready=False)
+    where(server)
+    assert server.wait() == 0
+    answer(server)
+    server.stderr.wait_end()  # nobody holds the terminal any more
+    pid = int((project.folder / "pid").read_text())
+    assert os.getsid(pid) not in (pid, server.pid)  # a session of its own, and not its leader
+    workers = children(pid)
+    assert len(workers) == 1
+    os.kill(pid, signal.SIGWINCH)
+    until(lambda: not children(pid), "WINCH ends the workers")
+    os.kill(pid, signal.SIGTTIN)
+    until(lambda: len(children(pid)) == 1, "TTIN brings one back")
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: state(pid) in "XZ", "the daemon is gone")
+    assert not (project.folder / "pid").exists()
+
+
+def test_daemon_that_cannot_boot_says_so_and_returns_its_code(start: Start, project: Project) -> None:
+    project.write("import nothing_of_that_name\n")
+    server = start("-D", ready=False)
+    assert server.wait() == 4
+    server.stderr.wait("nothing_of_that_name")
+    server.stderr.wait_end()
+
+
+def test_daemon_that_cannot_bind_says_so_and_returns_its_code(start: Start) -> None:
+    server = start("-D", "-b", "192.0.2.1:80", handed=False, ready=False)
+    assert server.wait() == 1
+    server.stderr.wait("^prefork: error: cannot listen on 192.0.2.1:80")
+    server.stderr.wait_end()
+
+
+# User and group
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        yield folder
+
+
+@needs_root
+def test_workers_run_as_the_user_and_the_master_does_not(start: Start, open_folder: Path) -> None:
+    Project(open_folder).path.chmod(0o644)
+    path, log = open_folder / "s", open_folder / "log"
+    folder = ("--chdir", str(open_folder))
+    logs = ("--error-logfile", str(log), "--capture-output")
+    who = ("-u", "65534", "-g", "65533", "-m", "007")
+    server = start(*folder, *who, *logs, "-b", f"unix:{path}", handed=False, workers=1, ready=False)
+    until(lambda: log.exists() and "ready" in log.read_text(), "it is ready")
+    (worker,) = server.worker_pids()
+    assert ids(worker) == ([65534] * 4, [65533] * 4, [])
+    assert ids(server.pid)[0] == [0] * 4
+    assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 65533, 0o770)
+    assert (log.stat().st_uid, log.stat().st_gid) == (65534, 65533)
+    server.address = str(path)
+    answer(server)
+
+
+def ids(pid: int) -> tuple[list[int], list[int], list[int]]:
+    """Users (real, effective, saved, file system), groups, supplementary groups."""
+    rows = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return (
+        [int(text) for text in rows["Uid"].split()],
+        [int(text) for text in rows["Gid"].split()],
+        [int(text) for text in rows["Groups"].split()],
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
+def test_user_that_cannot_be_had(start: Start) -> None:
+    server = start("-u", "0", ready=False)
+    assert server.wait() == 3
+    server.stderr.wait("cannot become user 0")
+
+
+# Titles
+
+
+def test_titles(start: Start) -> None:
+    pytest.importorskip("setproctitle")
+    server = start("-n", "shop", workers=1)
+    assert title(server.pid) == "prefork: master [shop]"
+    assert title(server.worker_pids()[0]) == "prefork: worker [shop]"
+
+
+def test_title_names_the_application_by_default(start: Start) -> None:
+    pytest.importorskip("setproctitle")
+    server = start(workers=1)
+    assert title(server.pid) == "prefork: master [site_app:app]"
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+
+# Hooks
+
+HOOKS = """
+import os
+
+NAMES = [
+    ("on_starting", "server"), ("on_reload", "server"), ("when_ready", "server"),
+    ("pre_fork", "server worker"), ("post_fork", "server worker"),
+    ("post_worker_init", "worker"), ("worker_int", "worker"),
+    ("child_exit", "server worker"), ("worker_exit", "server worker"), ("nworkers_changed", "server new old"),
+    ("on_exit", "server"),
+]
+
+
+def note(name, values):
+    facts = []
+    for value in values:
+        if isinstance(value, int):
+            facts.append(str(value))
+        elif hasattr(value, "age"):
+            facts.append(f"worker {value.age} {value.pid == os.getpid()} {value.pid > 0}")
+        else:
+            facts.append(f"server {value.pid == os.getpid()} {value.num_workers} {value.cfg.workers}")
+    os.write(1, f"{name}: {', '.join(facts)}\\n".encode())
+
+
+for name, arguments in NAMES:
+    words = ", ".join(arguments.split())
+    exec(f"def {name}({words}): note({name!r}, [{words}])")
+"""
+
+
+def test_hooks(start: Start, project: Project) -> None:
+    (project.folder / "conf.py").write_text(HOOKS)
+    server = start("-c", "conf.py", workers=1)
+    server.send_signal(signal.SIGHUP)
+    server.stdout.wait("child_exit")
+    server.send_signal(signal.SIGTTIN)
+    server.stdout.wait("post_worker_init: worker 3")
+    server.stderr.wait("2 workers instead of 1")
+    server.stop(signal.SIGINT)
+    lines = server.stdout.lines
+    assert [line for line in lines if "worker 1 " in line or not line.count("worker ")][:8] == [
+        "on_starting: server True 1 1",
+        "pre_fork: server True 1 1, worker 1 False False",
+        "post_fork: server False 1 1, worker 1 True True",
+        "post_worker_init: worker 1 True True",
+        "when_ready: server True 1 1",
+        "on_reload: server True 1 1",
+        "worker_exit: server False 1 1, worker 1 True True",
+        "child_exit: server True 1 1, worker 1 False True",
+    ]
+    assert "nworkers_changed: server True 2 1, 2, 1" in lines
+    assert sum(line.startswith("worker_int: worker") for line in lines) == 2
+    assert lines[-1] == "on_exit: server True 2 1"
+
+
+def test_hook_that_fails_at_the_start_ends_the_server(start: Start, project: Project) -> None:
+    (project.folder / "conf.py").write_text("def on_starting(server):\n    1 / 0\n")
+    server = start("-c", "conf.py", ready=False)
+    assert server.wait() == 3
+    server.stderr.wait("hook on_starting failed: ZeroDivisionError")
+
+
+def test_hook_that_fails_later_is_logged(start: Start, project: Project) -> None:
+    (project.folder / "conf.py").write_text("def when_ready(server):\n    1 / 0\n")
+    server = start("-c", "conf.py")
+    server.stderr.wait(r"ERROR\] hook when_ready failed")
+    answer(server)
+    server.pardon()
+
+
+def test_environment_and_folder_of_the_application(start: Start, project: Project) -> None:
+    inner = project.folder / "inner"
+    inner.mkdir()
+    other = project.folder / "library"
+    other.mkdir()
+    (other / "helper.py").write_text("WORD = 'helped'\n")
+    (inner / "site_app.py").write_text(
+        "import os, helper\n"
+        "def app(environ, start_response):\n"
+        "    body = f\"{os.environ['COLOUR']} {os.path.basename(os.getcwd())} {helper.WORD}\".encode()\n"
+        "    start_response('200 OK', [('Content-Length', str(len(body)))])\n"
+        "    return [body]\n"
+    )
+    server = start("--chdir", "inner", "--pythonpath", str(other), "-e", "COLOUR=blue")
+    assert server.get("/").text == "blue inner helped"
+
+
+def test_reload_follows_a_symlink_to_the_release(start: Start, project: Project, tmp_path: Path) -> None:
+    for release in ("one", "two"):
+        folder = tmp_path / release
+        folder.mkdir()
+        Project(folder).mark(release)
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    server = start("--chdir", str(current))
+    assert answer(server)[0] == "one"
+    beside = tmp_path / "next"
+    beside.symlink_to("two")
+    beside.replace(current)
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(r"ready: generation 2")
+    assert answer(server)[0] == "two"
+
+
+def test_idle_server_sleeps(start: Start) -> None:
+    """No process of an idle server is woken, as its voluntary context switches tell."""
+    server = start(workers=2)
+    answer(server)
+    pids = [server.pid, *server.worker_pids()]
+    settle(server, pids)
+    before = [switches(pid) for pid in pids]
+    os.read(silence(1.2), 1)
+    after = [switches(pid) for pid in pids]
+    assert max(b - a for a, b in zip(before, after, strict=True)) <= 2
+
+
+def settle(server: Server, pids: list[int]) -> None:
+    until(lambda: all(state(pid) == "S" for pid in pids), "everybody sleeps")
+    assert session(server.pid)
+
+
+def switches(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("voluntary_ctxt_switches:", 1)[1].split()[0])
+
+
+def silence(seconds: float) -> int:
+    """A descriptor that becomes readable after so many seconds."""
+    import threading
+
+    read_fd, write_fd = os.pipe()
+    threading.Timer(seconds, os.write, (write_fd, b".")).start()
+    return read_fd
