@@ -463,7 +463,7 @@ scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const sc
             return finish_head(h, p) ? SCAN_FAULTY : SCAN_DONE;
         }
         p += 2;
-        h->line = (uint32_t)p;
+        h->pos = h->line = (uint32_t)p;
     }
     h->pos = (uint32_t)p;
     if (len < limits->head_size)
