@@ -10,6 +10,7 @@ run backwards.
 from collections import namedtuple
 from enum import IntEnum
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport int64_t, uint64_t
@@ -93,6 +94,7 @@ def bucket_bounds():
     return tuple([i if i < 4 else (4 + (i & 3)) << (i // 4 - 1) for i in range(HISTOGRAM_BUCKETS)])
 
 
+@cython.no_gc_clear  # __dealloc__ needs the descriptors in `nudges`
 cdef class Scoreboard:
     """Scoreboard(workers, requests_per_worker): OSError when the kernel has no memory or descriptors.
 
