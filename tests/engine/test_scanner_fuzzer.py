@@ -1,7 +1,7 @@
 """The fuzzer's walk over the corpus, as an ordinary program under the sanitizers.
 
-Both builds of the scanner, with and without SSE2, have to agree. A minute of fuzzing is tests/fuzz/run; this is
-what it begins with.
+Both builds of the scanner, with and without SSE2, have to agree. A minute of fuzzing is tests/fuzz/run; this
+is what it begins with.
 """
 
 from __future__ import annotations
