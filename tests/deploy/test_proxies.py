@@ -21,12 +21,14 @@ import pytest
 from backends import Backend, start_backend
 from probes import PROBES, Probe
 from proxies import Proxy
-from rawclient import Closed, Connection, Violation
+from rawclient import DEADLINE, Closed, Connection, Violation
 
 from benchmarks.traffic import Ask, Outcome, Swarm, Visitor
 
 ROWS = ("nginx", "nginx-unix", "apache", "apache-unix", "haproxy")
 CLIENT = "127.0.0.9"  # where the clients of these tests come from: neither the proxy nor prefork
+LAST = b"GET /echo?n=last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+PATIENCE = 1.0  # seconds without an answer, after which a proxy is taken to wait for more
 UPLOAD = os.urandom(1 << 20) * 50
 
 
@@ -75,16 +77,17 @@ def test_forged_fields_count_for_nothing(pair: Pair) -> None:
 
 
 def test_connections_to_prefork_are_kept(pair: Pair) -> None:
-    """Requests of one client do not each cost a connection to prefork."""
-    workers = set()
+    """Requests of one client do not each cost a connection to prefork, but with httpd (its file says why)."""
+    ports = set()
     with pair.connect() as client:
         for _ in range(20):
             response = client.request("GET", "/environ")
             assert response.keeps
             environ = json.loads(response.body)
-            workers.add(environ.get("REMOTE_PORT") or response.get("x-worker"))
-    # Two: httpd's event MPM may answer a request on another of its threads' connections.
-    assert len(workers) <= 2, workers
+            # A Unix socket has no port; the worker that holds the connection stays the same at least.
+            ports.add(environ.get("REMOTE_PORT") or response.get("x-worker"))
+    if pair.proxy.name != "apache":
+        assert len(ports) == 1, ports
 
 
 def test_large_upload(pair: Pair) -> None:
@@ -145,21 +148,28 @@ def test_smuggling(pair: Pair, probe: Probe) -> None:
     assert followers == [str(number) for number in range(6)]
     assert pair.backend.seen() == [f"GET /echo?n={number}" for number in range(6)]
     assert len(seen) <= answers, seen
-    assert len(seen) <= probe.requests, seen
+    assert len(seen) <= probe.requests + 1, seen
 
 
 def answers_to(pair: Pair, data: bytes) -> int:
-    """Send a probe whole and count the answers until the connection ends."""
+    """Send a probe and, behind it, an honest request that ends the connection; count the answers until
+    it does.
+
+    A proxy that takes the honest one for the rest of a body waits for more: then it is told that none comes.
+    """
     count = 0
-    with pair.connect() as client:
-        client.offer(data)
-        client.half_close()
+    with Connection(pair.proxy.address, source=CLIENT, deadline=PATIENCE) as client:
+        client.offer(data + LAST)
         while True:
             try:
                 client.response(date=False)
+                count += 1
+            except TimeoutError:
+                client.half_close()
+                client.deadline = DEADLINE
             except (Closed, Violation):
-                return count
-            count += 1
+                # nginx takes a line without a version for HTTP/0.9, whose answers are bytes without a head.
+                return count + bool(client.buffer)
 
 
 def test_reloads_lose_nothing(pair: Pair) -> None:

@@ -81,7 +81,7 @@ PROBES = (
     Probe("a body of GET", b"GET /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 38\r\n\r\n" + HIDDEN, 1),
     Probe("two hosts", b"GET /echo HTTP/1.1\r\n" + HOST + b"Host: other\r\n\r\n", 1),
     Probe("two requests, in order", b"GET /echo?n=a HTTP/1.1\r\n" + HOST + b"\r\n" + HIDDEN, 2),
-    Probe("LF in the target", b"GET /echo?\nX HTTP/1.1\r\n" + HOST + b"\r\n", 1),
+    Probe("LF in the target", b"GET /echo?n=a\nX HTTP/1.1\r\n" + HOST + b"\r\n", 1),
     Probe("an absolute target", b"GET http://other/echo HTTP/1.1\r\n" + HOST + b"\r\n", 1),
     Probe(
         "an upgrade to h2c",
