@@ -19,7 +19,7 @@ TABLE = {
     "errors": set(),
     "config": {"errors", "prefork"},
     "net": {"errors"},
-    "telemetry": {"config", "engine.scoreboard", "errors", "net", "prefork"},
+    "telemetry": {"config", "engine.accessformat", "engine.scoreboard", "errors", "net", "prefork"},
     "engine": {"engine"},
     "wsgi": {"errors"},
     "worker": {"config", "engine", "errors", "net", "prefork", "telemetry", "wsgi"},

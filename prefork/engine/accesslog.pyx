@@ -2,8 +2,8 @@
 """The access log: a format compiled once, lines put straight into a buffer, the buffer written in batches.
 
 A line cannot be forged. What a client or an application gave is written as it is only where it is printable
-ASCII; `"`, `\\`, control bytes, DEL and everything above are written \\xNN (as nginx does); so is a space where
-it would add a column (h, u, U). In JSON they are \\u00NN, so that json.loads gives back the native string.
+ASCII; `"`, `\\`, control bytes, DEL and all above are written \\xNN, as nginx does; so is a space where it would
+add a column (h, m, u, U, H). In JSON they are \\u00NN, so that json.loads gives back the native string.
 A value is cut after 7 KiB and then ends with `...`.
 
 The worker is never held: pipes and terminals are written without waiting, in slices of whole lines that the

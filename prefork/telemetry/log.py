@@ -31,6 +31,22 @@ def setup(settings: Settings) -> Log:
     return log
 
 
+def check(settings: Settings) -> None:
+    """Raise ConfigError for an access log format that is none. Opens nothing."""
+    from ..config.settings import ACCESS_LOG_FORMAT
+    from ..errors import ConfigError
+
+    text = settings.access_log_format
+    if text == ACCESS_LOG_FORMAT:
+        return
+    from ..engine.accessformat import compile_format
+
+    try:
+        compile_format(text)
+    except ValueError as fault:
+        raise ConfigError(str(fault), setting="access_log_format", value=text) from None
+
+
 def log_app_fault(log: Log, request_line: str, fault: BaseException) -> None:
     """Log an exception out of the application, once, where it is caught: request line and traceback."""
     log.say(ERROR, "%s: the application raised %s", (request_line, type(fault).__qualname__), fault)
@@ -54,6 +70,7 @@ class Log:
 
     def configure(self, settings: Settings) -> None:
         """Use these settings from now on. Raises ConfigError; the descriptors of before are in use then."""
+        check(settings)
         opened: list[Sink] = []
         owner = (settings.user, settings.group)
         level, self.level = self.level, LEVELS[settings.loglevel]

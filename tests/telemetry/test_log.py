@@ -16,7 +16,7 @@ import pytest
 from prefork.config.settings import Settings
 from prefork.errors import ConfigError
 from prefork.telemetry.lines import json_line, text_line
-from prefork.telemetry.log import Log, log_app_fault, setup
+from prefork.telemetry.log import Log, check, log_app_fault, setup
 
 LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[([A-Z]+)\] (.*)")
 
@@ -201,6 +201,15 @@ def test_a_path_that_cannot_be_opened_is_a_setting_at_fault(tmp_path: Path, sett
     assert "No such file or directory" in str(caught.value)
 
 
+def test_an_access_log_format_that_is_none_is_a_setting_at_fault(path: Path) -> None:
+    check(Settings(access_log_format="json"))
+    with pytest.raises(ConfigError) as caught:
+        make(path, access_log_format="%(h)s %(zz)s")
+    assert (caught.value.setting, caught.value.value) == ("access_log_format", "%(h)s %(zz)s")
+    assert "unknown atom %(zz)s; known are h, l, u," in str(caught.value)
+    assert not path.exists(), "nothing was opened"
+
+
 def test_a_reload_that_cannot_be_served_changes_nothing(path: Path, tmp_path: Path) -> None:
     log = make(path, accesslog=str(tmp_path / "access.log"))
     before = set(Path("/proc/self/fd").iterdir())
@@ -359,6 +368,8 @@ def test_logging_is_not_imported_for_it() -> None:
         import sys
         from prefork.telemetry.log import setup
         class Settings: errorlog = "-"; accesslog = None; user = group = None; loglevel = "info"
+        from prefork.config.settings import ACCESS_LOG_FORMAT
+        Settings.access_log_format = ACCESS_LOG_FORMAT
         Settings.log_format = "text"; Settings.capture_output = False
         Settings.logconfig = Settings.logconfig_json = Settings.logconfig_dict = None
         before = set(sys.modules)
