@@ -168,6 +168,9 @@ APP_FAULT = 67
 OVERLOADED = 68
 REQUEST_TIMEOUT = 69
 SPOOL_FAILED = 70
+SCHEME_CONFLICT = 71
+UNDERSCORE = 72
+CONNECT = 73
 
 FAULTS: dict[int, Fault] = {
     **dict(enumerate(_SCANNER, 1)),
@@ -177,5 +180,8 @@ FAULTS: dict[int, Fault] = {
     APP_FAULT: Fault("app_fault", 500, "The application failed."),
     OVERLOADED: Fault("overloaded", 503, "The server is overloaded."),
     REQUEST_TIMEOUT: Fault("request_timeout", 504, "The application did not answer in time."),
+    SCHEME_CONFLICT: Fault("scheme_conflict", 400, "The proxy's fields about https contradict each other."),
+    UNDERSCORE: Fault("underscore", 400, "A field name holds '_' (--header-map refuse)."),
+    CONNECT: Fault("connect", 501, "This is no proxy: CONNECT is not served."),
     SPOOL_FAILED: Fault("spool_failed", 503, "The server cannot store the request body now."),
 }

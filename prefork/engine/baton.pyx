@@ -7,9 +7,15 @@ A monitor, which needs no GIL, passes the turn to a parked thread when one reque
 than a threshold; it sleeps while no requests come. When recent requests were slow, the leader passes the turn
 itself before it runs the next one.
 """
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
 from posix.unistd cimport close
-import os
+
+cdef extern from "sys/eventfd.h" nogil:
+    int eventfd(unsigned int count, int flags)
+    enum:
+        EFD_NONBLOCK
+        EFD_CLOEXEC
 
 cdef extern from "semaphore.h" nogil:
     int sem_init(void *semaphore, int shared, unsigned int value)
@@ -39,7 +45,9 @@ cdef class Baton:
 
     def __cinit__(self, double threshold):
         self.state.threshold = <long long>(threshold * 1e9)
-        self.state.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.state.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if self.state.bell < 0:
+            raise OSError(errno, "eventfd")
         if sem_init(baton_turn(&self.state), 0, 0) != 0:
             raise OSError("sem_init")
 

@@ -9,6 +9,7 @@ cdef class Body:
     cdef size_t capacity
     cdef int spool           # descriptor of an unlinked file, or -1
     cdef readonly uint64_t total
+    cdef readonly bint large # finish() gave a file that somebody must close
     cdef uint64_t memory_limit
     cdef object open_spool
 

@@ -12,7 +12,7 @@ from posix.unistd cimport SEEK_SET, close, lseek, write
 import io
 
 cdef object BytesIO = io.BytesIO
-cdef object file_open = io.open
+cdef object FileIO = io.FileIO
 
 
 cdef class EmptyInput:
@@ -65,6 +65,20 @@ cdef class EmptyInput:
 
 
 EMPTY_INPUT = EmptyInput()
+
+
+class SpooledInput(io.BufferedReader):
+    """``wsgi.input`` of a large request body: its file, at its start."""
+
+    def __init__(self, raw, size):
+        super().__init__(raw, 65536)
+        self._size = size
+
+    def read(self, size=-1, /):
+        """As BufferedReader.read, which would first allocate all that is asked for, however much that is."""
+        if size is not None and size > self._size:
+            size = self._size
+        return super().read(size)
 
 
 cdef class Body:
@@ -143,7 +157,8 @@ cdef class Body:
             if lseek(spool, 0, SEEK_SET) < 0:
                 close(spool)
                 raise OSError(errno, "request body: lseek")
-            return file_open(spool, "rb")
+            self.large = True
+            return SpooledInput(FileIO(spool, "rb"), self.total)
         if self.filled == 0:
             return EMPTY_INPUT
         memory = self.memory

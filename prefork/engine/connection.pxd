@@ -64,6 +64,8 @@ cdef class Connection(Member):
     cdef bint chunked_out
     cdef bint bodiless         # HEAD, 204, 304: nothing but the head goes out
     cdef bint until_close      # the end of the connection is the end of the body (HTTP/1.0)
+    cdef object spooled        # the open file of a large request body, ours to close
+    cdef bint ranged           # a file is being iterated: more of it than the Content-Length is no fault
     cdef bint ended            # the application has given its last chunk
     cdef bint gone             # the client is; nothing can be sent
     cdef bint cut              # the body stays incomplete, and the client must be able to see that

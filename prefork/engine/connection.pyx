@@ -26,7 +26,7 @@ from prefork.engine.body cimport EMPTY_INPUT, Body
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.response cimport INLINE_LIMIT, FileWrapper, Response
 from prefork.engine.scan cimport (
-    SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run, scan_field,
+    FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run, scan_field,
     scan_head, scan_head_begin, scan_head_run, scan_status,
 )
 from prefork.engine.scoreboard cimport METHOD_SIZE, TARGET_SIZE, RequestSlot, bucket
@@ -146,6 +146,7 @@ cdef enum:
     FAULT_BODY_TIMEOUT = 66
     FAULT_APP = 67
     FAULT_SPOOL = 70
+    FAULT_CONNECT = 73
 
 # Neither readable nor writable: only the end of the connection is told, once.
 cdef uint32_t QUIET = <uint32_t>EPOLLET
@@ -175,6 +176,7 @@ for _state, _next in FOLLOWS.items():
     follows[<int>_state] = sum(1 << n for n in _next)
 
 cdef tuple PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+cdef tuple PLAIN_READS = tuple(kind.read for kind in PLAIN_FILES)
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str EARLY_HINTS = "wsgi.early_hints"
 cdef str QUEUE_MS = "prefork.queue_ms"
@@ -478,6 +480,9 @@ cdef class Connection(Member):
         self.environ = station.environs.build(
             head, data, self.endpoint.base, self.remote_addr, self.remote_port, self.trusted, &fault
         )
+        if head.form == FORM_AUTHORITY:
+            # RFC 9110 9.3.6: a 2xx to CONNECT opens a tunnel; no application can mean that.
+            fault = FAULT_CONNECT
         if fault:
             return self.refuse(fault)
         if not (head.chunked or head.content_length):
@@ -572,9 +577,11 @@ cdef class Connection(Member):
         cdef scan_status found
         while True:
             found = scan_chunks_run(self.chunks, data, size, TRAILER_LIMIT, &used, &at, &length)
+            if found == SCAN_FAULTY:
+                return self.refuse(self.chunks.fault)
+            if self.body.total + self.chunks.left + (length if found == SCAN_DATA else 0) > station.body_limit:
+                return self.refuse(FAULT_BODY_TOO_LARGE)  # by its announced size, before it comes
             if found == SCAN_DATA:
-                if self.body.total + length > station.body_limit > 0:
-                    return self.refuse(FAULT_BODY_TOO_LARGE)
                 try:
                     self.body.append(data + at, length)
                 except OSError as error:
@@ -587,8 +594,6 @@ cdef class Connection(Member):
             if found == SCAN_DONE:
                 self.keep_rest(data, size)
                 return self.body_done()
-            if found == SCAN_FAULTY:
-                return self.refuse(self.chunks.fault)
 
     cdef int body_done(self) except -1:
         cdef Body body = self.body
@@ -598,6 +603,8 @@ cdef class Connection(Member):
             self.environ[CONTENT_LENGTH] = str(body.total)
         try:
             self.environ[WSGI_INPUT] = body.finish()
+            if body.large:
+                self.spooled = self.environ[WSGI_INPUT]
         except OSError as error:
             return self.spool_failed(error)
         self.body = None
@@ -677,8 +684,10 @@ cdef class Connection(Member):
         if type(result) is list or type(result) is tuple:
             return self.emit_list(result)
         try:
-            if type(result) is FileWrapper and self.emit_file(<FileWrapper>result):
-                return 0
+            if type(result) is FileWrapper:
+                if self.emit_file(<FileWrapper>result):
+                    return 0
+                self.ranged = True
             for data in result:
                 if self.chunk(data):
                     break
@@ -732,7 +741,7 @@ cdef class Connection(Member):
         text = PyBytes_AS_STRING(data)
         if response.status == 0:
             raise AssertionError("the application gave a chunk before it called start_response")
-        if self.gone:
+        if self.gone or self.ended:
             return 1
         if size == 0:
             return 0
@@ -744,11 +753,14 @@ cdef class Connection(Member):
             size = 0
         elif response.has_length:
             if size > self.length_left:
+                # What was promised goes out, no more: the rest would be read as the next response.
                 size = self.length_left
                 self.length_left = 0
+                self.ended = True
                 if size or head != NULL:
                     self.push(head, response.head_len, text, size, data, 0)
-                self.persist = False
+                if self.ranged:
+                    return 1  # a file is sent as far as its Content-Length says (PEP 3333)
                 raise ValueError("the application gave more bytes than its Content-Length")
             self.length_left -= size
         elif self.chunked_out:
@@ -790,7 +802,7 @@ cdef class Connection(Member):
         reader = getattr(wrapper.filelike, "read", None)
         reader = getattr(reader, "__wrapped__", reader)
         source = getattr(reader, "__self__", None)
-        if type(source) not in PLAIN_FILES:
+        if not isinstance(source, PLAIN_FILES) or type(source).read not in PLAIN_READS:
             return 0
         descriptor = source.fileno()
         if fstat(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode):
@@ -1136,7 +1148,9 @@ cdef class Connection(Member):
         """The response is out, or will never be: account for it and go on to what follows."""
         cdef Station station = self.station
         cdef Response response = self.response
-        cdef bint keep
+        cdef bint broken = self.gone or self.cut
+        if broken and self.until_close:
+            self.abort_visibly()
         if self.file is not None:
             self.exchange.body_out -= self.file_left
             self.release_file()
@@ -1152,10 +1166,11 @@ cdef class Connection(Member):
             Py_INCREF(response)
             station.parked[station.parked_count] = <PyObject *>response
             station.parked_count += 1
-        self.chunked_out = self.ended = self.bodiless = False
-        if self.gone or self.cut:
-            if self.until_close:
-                self.abort_visibly()
+        self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
+        if self.spooled is not None:
+            self.spooled.close()
+            self.spooled = None
+        if broken:
             return self.drop()
         if self.persist:
             self.move(OPEN)

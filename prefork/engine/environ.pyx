@@ -9,7 +9,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 from prefork.engine.scan cimport (
-    FIELD_CONTENT_LENGTH, FIELD_CONTENT_TYPE, FIELD_HOST, FORM_ABSOLUTE, FORM_ORIGIN, scan_field, scan_head,
+    FORM_ABSOLUTE, FORM_ASTERISK, FORM_ORIGIN, scan_field, scan_head,
 )
 
 cdef extern from "Python.h":
@@ -190,7 +190,9 @@ cdef class EnvironTable:
             query = <str>entry.query
         else:
             target = latin1(text, length)
-            if head.path_len == 0:
+            if head.form == FORM_ASTERISK:
+                path = EMPTY  # "*" is no path, and PATH_INFO begins with "/" or is empty (PEP 3333)
+            elif head.path_len == 0:
                 # RFC 9112 3.2.1: an empty path is "/"; authority form (CONNECT) has none.
                 path = "/" if head.form == FORM_ABSOLUTE else EMPTY
             elif memchr(data + head.path, c'%', head.path_len) != NULL:
