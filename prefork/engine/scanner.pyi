@@ -33,7 +33,7 @@ class Field(NamedTuple):
     underscore: bool
 
 class Head(NamedTuple):
-    """A whole request head. `head_len` counts the bytes through the blank line; `length` is None without one."""
+    """A whole request head. `head_len` counts its bytes, blank line included; `length` may be None."""
 
     method: bytes
     target: bytes

@@ -46,7 +46,10 @@ FAULTS = {
     scan.FAULT_TRAILER_TOO_LARGE: "trailer_too_large",
 }
 FORMS = {
-    scan.FORM_ORIGIN: "origin", scan.FORM_ABSOLUTE: "absolute", scan.FORM_AUTHORITY: "authority", scan.FORM_ASTERISK: "asterisk"
+    scan.FORM_ORIGIN: "origin",
+    scan.FORM_ABSOLUTE: "absolute",
+    scan.FORM_AUTHORITY: "authority",
+    scan.FORM_ASTERISK: "asterisk",
 }
 KINDS = {
     scan.FIELD_OTHER: "other",
@@ -122,15 +125,19 @@ cdef class HeadScanner:
     def scan(self, buffer):
         cdef Py_buffer view
         cdef scan.scan_status status
-        cdef const uint8_t *bytes_
+        cdef const uint8_t *given
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
         try:
-            bytes_ = <const uint8_t *>view.buf
-            status = scan.scan_head_run(&self.head, bytes_, <size_t>view.len, &self.limits)
+            given = <const uint8_t *>view.buf
+            status = scan.scan_head_run(&self.head, given, <size_t>view.len, &self.limits)
             if status == scan.SCAN_FAULTY:
-                raise Fault(<int>self.head.fault, self.head.fault_at, self._cut(bytes_, self.head.method, self.head.method_len),
-                            self._cut(bytes_, self.head.target, self.head.target_len))
-            return self._found(bytes_) if status == scan.SCAN_DONE else None
+                raise Fault(
+                    <int>self.head.fault,
+                    self.head.fault_at,
+                    self._cut(given, self.head.method, self.head.method_len),
+                    self._cut(given, self.head.target, self.head.target_len),
+                )
+            return self._found(given) if status == scan.SCAN_DONE else None
         finally:
             PyBuffer_Release(&view)
 
@@ -144,8 +151,12 @@ cdef class HeadScanner:
         fields = []
         for i in range(h.field_count):
             field = &h.fields[i]
-            fields.append(Field(self._cut(buf, field.name, field.name_len), self._cut(buf, field.value, field.value_len),
-                                KINDS[field.kind], bool(field.underscore)))
+            fields.append(Field(
+                self._cut(buf, field.name, field.name_len),
+                self._cut(buf, field.value, field.value_len),
+                KINDS[field.kind],
+                bool(field.underscore),
+            ))
         return Head(
             method=self._cut(buf, h.method, h.method_len),
             target=self._cut(buf, h.target, h.target_len),
@@ -188,18 +199,19 @@ cdef class ChunkScanner:
     def feed(self, buffer):
         cdef Py_buffer view
         cdef scan.scan_status status
-        cdef const uint8_t *bytes_
+        cdef const uint8_t *given
         cdef size_t length, at = 0, used = 0, data = 0, data_len = 0
         body = bytearray()
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
         try:
-            bytes_ = <const uint8_t *>view.buf
+            given = <const uint8_t *>view.buf
             length = <size_t>view.len
             while True:
-                status = scan.scan_chunks_run(&self.chunks, bytes_ + at, length - at, self.trailer_size, &used, &data,
-                                         &data_len)
+                status = scan.scan_chunks_run(
+                    &self.chunks, given + at, length - at, self.trailer_size, &used, &data, &data_len
+                )
                 if status == scan.SCAN_DATA:
-                    body += (<const char *>bytes_)[at + data:at + data + data_len]
+                    body += (<const char *>given)[at + data:at + data + data_len]
                 at += used
                 self.used += used
                 if status == scan.SCAN_FAULTY:
