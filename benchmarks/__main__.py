@@ -193,7 +193,7 @@ def commands(servers: list[Server], tools: Tools) -> dict[str, str]:
             argv = server.command(Job("plain:app", 8000), tools)
         except CannotRun:
             continue
-        found[server.name] = shlex.join([Path(argv[0]).name, *argv[1:]])
+        found[server.name] = shlex.join(Path(word).name if word.startswith("/") else word for word in argv)
     return found
 
 

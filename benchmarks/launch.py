@@ -71,6 +71,7 @@ class Running:
         scratch: Path,
         first: str = "/",
         cwd: Path = APPS,
+        patience: float = START_SECONDS,
     ) -> None:
         self.job = job
         self._argv = command(job, tools)  # CannotRun comes from here
@@ -78,6 +79,7 @@ class Running:
         self._scratch = scratch
         self._first = first
         self._cwd = cwd
+        self._patience = patience
         self.log = scratch / f"server-{job.port}.log"
         self.first_answer_s = 0.0
         self.process: subprocess.Popen[bytes]
@@ -126,7 +128,7 @@ class Running:
 
     def _await_answer(self, began: float) -> None:
         fault = "no answer"
-        while time.perf_counter() - began < START_SECONDS:
+        while time.perf_counter() - began < self._patience:
             if self.process.poll() is not None:
                 raise StartFailed(f"ended with status {self.process.returncode}: {self.last_words()}")
             try:
@@ -139,7 +141,7 @@ class Running:
                 raise StartFailed(f"answers {answer.status} to {self._first}: {self.last_words()}")
             self.first_answer_s = time.perf_counter() - began
             return
-        raise StartFailed(f"silent for {START_SECONDS:.0f} s ({fault}): {self.last_words()}")
+        raise StartFailed(f"silent for {self._patience:.0f} s ({fault}): {self.last_words()}")
 
     def last_words(self) -> str:
         """The last line that it logged, for the reason in the table."""

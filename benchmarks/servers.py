@@ -16,6 +16,7 @@ from benchmarks.cases import Kind
 
 KEEPALIVE = "75"
 HOST = "127.0.0.1"
+HOSTED = Path(__file__).parent / "apps" / "hosted.py"
 
 
 class CannotRun(Exception):
@@ -198,7 +199,7 @@ def cheroot(job: Job, tools: Tools) -> list[str]:
 
 
 def _hosted(job: Job, tools: Tools, name: str) -> list[str]:
-    argv = [tools.peer("python"), "hosted.py", name, job.target, str(job.port), str(job.workers)]
+    argv = [tools.peer("python"), str(HOSTED), name, job.target, str(job.port), str(job.workers)]
     return [*argv, str(job.access_log)] if job.access_log else argv
 
 

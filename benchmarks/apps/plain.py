@@ -69,6 +69,12 @@ def burn(environ, start_response):
     return hello(environ, start_response)
 
 
+def mark(environ, start_response):
+    """Calls a function of the C library that nothing else does: callgrind.py has callgrind watch for it."""
+    os.sched_yield()
+    return hello(environ, start_response)
+
+
 def lost(environ, start_response):
     start_response("404 Not Found", [("Content-Length", "0")])
     return [b""]
@@ -88,4 +94,5 @@ ROUTES = {
     "/sleep": sleep_10ms,
     "/slow": slow,
     "/burn": burn,
+    "/mark": mark,
 }

@@ -36,6 +36,7 @@ class Line:
         "_epoll",
         "_host",
         "_out",
+        "_reset",
         "_sent",
         "_size",
         "_sock",
@@ -58,6 +59,7 @@ class Line:
         self._sock: socket.socket | None = None
         self._stage: Stage | None = None
         self._out = memoryview(b"")
+        self._reset = False  # by an RST that no FIN came before
         self._size = 0  # of the request under way
         self._sent = 0  # bytes written on this connection, for `_delivered`
         self._answer: Answer | None = None
@@ -90,6 +92,7 @@ class Line:
         """
         self.ask, self.began, self.deadline, self.detail = ask, now, now + timeout, ""
         self._answer = ask.answer()
+        self._reset = False
         self._close = close
         self._out = memoryview(ask.wire(self._host, close=close))
         self._size = len(self._out)
@@ -161,9 +164,17 @@ class Line:
         return outcome
 
     def _delivered(self) -> bool:
-        """Whether the peer's kernel acknowledged any byte of this request; a guess on unix sockets."""
+        """Whether the peer's kernel had taken this request while its connection was open.
+
+        Two signs. It acknowledged a byte of it (a FIN carries the acknowledgement of what was read before
+        the close). Or it reset without a FIN before: then the request lay unread, perhaps not yet
+        acknowledged (acknowledgements are delayed by up to 40 ms), when the connection or the process went.
+        Unix sockets tell neither: there a close of a used connection is taken for a race.
+        """
         if self._sock is None or self._sock.family == socket.AF_UNIX:
             return not self.reused
+        if self._reset:
+            return True
         try:
             info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         except OSError:
@@ -252,6 +263,7 @@ class Line:
         ended = self._read()
         if ended is None:
             self.detail = f"send: {errno.errorcode[fault.errno or 0]}"
+            self._reset = fault.errno == errno.ECONNRESET
             return self._step(Event.RESET)
         return ended
 
@@ -266,6 +278,8 @@ class Line:
                 if e.errno not in GONE:
                     raise
                 self.detail = f"recv: {errno.errorcode[e.errno or 0]}"
+                # After a FIN the kernel reports EPIPE, or plain end of file, in place of ECONNRESET.
+                self._reset = e.errno == errno.ECONNRESET
                 return self._step(Event.RESET)
             if not data:
                 self.detail = "EOF"

@@ -87,8 +87,8 @@ def settle(outcome: Outcome, *, reused: bool, delivered: bool) -> Outcome:
 
     RFC 9112 section 9.3.1: a server may close an idle connection at any moment, and a client whose request
     crosses that close may send it again, because nobody has seen it. So a race needs both: the connection
-    had served a request before, and not one byte of this request was acknowledged by the server's kernel
-    (`delivered`). A server that had taken the request and then went away has lost it, whatever the
+    had served a request before, and the server's kernel did not take this one while the connection was
+    open (`delivered`). A server that had taken the request and then went away has lost it, whatever the
     connection's age.
     """
     if outcome is Outcome.RESET_BEFORE and reused and not delivered:
