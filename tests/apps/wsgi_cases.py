@@ -684,7 +684,7 @@ READS: dict[str, Callable[[Any], Any]] = {
     "read-none": lambda stream: stream.read(None),
     "read-5": lambda stream: stream.read(5),
     "read-0": lambda stream: stream.read(0),
-    "read-huge": lambda stream: stream.read(1 << 40),
+    "read-huge": lambda stream: stream.read(1 << 24),
     "readline": lambda stream: stream.readline(),
     "readline-4": lambda stream: stream.readline(4),
     "readlines": lambda stream: list(stream.readlines()),

@@ -86,12 +86,17 @@ def judge_request(request: corpus.Request, answer: Response) -> None:
             assert environ.get(key, "") == value, key
 
 
-def judge_answers(case: corpus.Case, client: Connection, statuses: list[int]) -> None:
+def judge_answers(case: corpus.Case, client: Connection, statuses: list[int], whole: bool) -> None:
     """Read the answers that the case promises; those of whole requests show what the application saw."""
     for number, status in enumerate(statuses):
         request = case.requests[number] if number < len(case.requests) else None
         answer = client.response(request.method if request else "GET")
-        assert answer.status == status, f"answer {number}: {answer.status} {answer.reason}, {answer.text}"
+        allowed = {status}
+        if case.fault == "chunk_size" and not whole and status == 400:
+            allowed.add(
+                413
+            )  # the first digits are more than the body limit before there are too many of them
+        assert answer.status in allowed, f"answer {number}: {answer.status} {answer.reason}, {answer.text}"
         if request is not None and status == 200:
             judge_request(request, answer)
         if number == len(statuses) - 1 and case.closes and not case.more:
@@ -100,7 +105,7 @@ def judge_answers(case: corpus.Case, client: Connection, statuses: list[int]) ->
 
 def judge_end(case: corpus.Case, client: Connection) -> None:
     """Closed, when the case says so; in step, when it does not."""
-    if case.more:
+    if case.more or not case.raw:  # nothing more comes: not even a deadline has to pass
         client.half_close()
         try:
             assert client.response().status in (400, 408)
@@ -108,7 +113,10 @@ def judge_end(case: corpus.Case, client: Connection) -> None:
             pass
         assert client.drain() == b""
     elif case.closes:
-        assert client.end() is Ending.CUT
+        ending = client.end()
+        # Bytes behind a request that says "close" were never promised a reader: they may be met by a reset.
+        behind = not case.fault and case.raw.count(b" HTTP/1") > len(case.requests)
+        assert ending is Ending.CUT or behind
     else:
         client.send(request_bytes("GET", "/in-step"))
         answer = client.response()
@@ -136,7 +144,7 @@ def test_case(mirrors: dict[int, Any], name: str) -> None:
                 if case.statuses is None:
                     judge_any(case, client)
                     continue
-                judge_answers(case, client, case.statuses)
+                judge_answers(case, client, case.statuses, way == "whole")
                 if case.closes and case.more and case.statuses and case.statuses[-1] >= 400:
                     assert client.end() is Ending.CUT  # refused before it was whole
                 else:

@@ -104,7 +104,8 @@ def test_more_than_the_length_is_never_sent(faulty: Any, name: str) -> None:
         assert answer.status in (200, 500)
         if answer.status == 200:
             assert answer.body == b"ten bytes!"
-        rest = client.drain() if not answer.keeps else client.response().raw
+        client.half_close()
+        rest = client.drain()  # the server may go on or close; what it sends is an answer of its own
         assert b"Smuggled" not in rest
         assert rest == b"" or rest.startswith(b"HTTP/1.1 200 OK\r\n")
     faulty.closed_once(token)
