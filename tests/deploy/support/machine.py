@@ -84,7 +84,8 @@ class Machine:
 
     def boot(self) -> Inside:
         """Start a machine in which nothing runs; it stays until the context ends."""
-        process = piped(self.command("sh", "-c", "echo up; exec sleep infinity"), self.env)
+        # bash stays process 1 and so collects the orphans of the machine, as an init does.
+        process = piped(self.command("bash", "-c", "echo up; sleep infinity & wait"), self.env)
         self._stack.callback(process.wait)
         self._stack.callback(kill_session, process.pid)
         assert process.stdout is not None
