@@ -20,7 +20,7 @@ typedef struct {
     _Atomic uint64_t count; /* requests begun */
     _Atomic int parked;     /* threads waiting for the turn */
     _Atomic int asleep;     /* the monitor waits for the bell, nothing else */
-    _Atomic int starved; /* the monitor waits for a thread to park */
+    _Atomic int starved;    /* the monitor waits for a thread to park */
     _Atomic int quit;
     int64_t threshold; /* ns */
     int bell;          /* eventfd that wakes the monitor */
@@ -45,7 +45,8 @@ static inline void baton_ring(baton *b) {
 static inline uint64_t baton_enter(baton *b, int64_t now) {
     uint64_t state = atomic_load_explicit(&b->state, memory_order_relaxed);
     atomic_store_explicit(&b->since, now, memory_order_relaxed);
-    atomic_store_explicit(&b->count, atomic_load_explicit(&b->count, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(&b->count, atomic_load_explicit(&b->count, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
     /* Sequentially consistent, so that either we see the monitor asleep or it sees us in the application. */
     atomic_store(&b->state, (state & ~(uint64_t)BATON_MASK) | BATON_APP);
     if (atomic_load(&b->asleep) && atomic_exchange(&b->asleep, 0))
@@ -73,7 +74,9 @@ static inline int baton_pass(baton *b, uint64_t from) {
 }
 
 /* The leader gives the turn away before it runs a request. 0: nobody is free to take it. */
-static inline int baton_give(baton *b) { return baton_pass(b, atomic_load(&b->state)); }
+static inline int baton_give(baton *b) {
+    return baton_pass(b, atomic_load(&b->state));
+}
 
 /* Wait for the turn. Called without the GIL. 1: leader now; 0: quit. */
 static inline int baton_take(baton *b) {

@@ -57,6 +57,8 @@ cdef class Connection(Member):
     cdef Body body
     cdef dict environ
     cdef Exchange exchange
+    cdef bint inside           # the application is being called or iterated
+    cdef bint asked            # interrupt() has a RequestTimeout pending in the thread
     cdef RequestSlot *slot
     cdef int slot_index
     # response
@@ -87,6 +89,7 @@ cdef class Connection(Member):
     cdef int read(self) except -1
     cdef int look(self, const uint8_t *data, size_t size) except -1
     cdef int begin(self, scan_head *head, const uint8_t *data, size_t size) except -1
+    cdef int64_t waited(self) noexcept
     cdef int read_body(self) except -1
     cdef int feed(self, const uint8_t *data, size_t size) except -1
     cdef int body_done(self) except -1

@@ -6,6 +6,9 @@ FOLLOWS: dict[int, set[int]]
 """State number -> the states that may follow it."""
 STATE_NAMES: tuple[str, ...]
 
+class RequestTimeout(BaseException):
+    """Raised inside a request that has run longer than --timeout. No Exception: applications catch those."""
+
 class Endpoint:
     """A listening socket as one worker sees it. base: the environ keys that all its requests share."""
 
@@ -29,6 +32,24 @@ class Connection(Member):
     @property
     def request(self) -> dict[str, Any] | None:
         """The environ of the request at hand, or None."""
+
+    @property
+    def inside_application(self) -> bool:
+        """Whether the application is being called, or iterated."""
+
+    @property
+    def thread(self) -> int:
+        """The native id of the thread that runs the request; 0: none does."""
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether the response has begun."""
+
+    def interrupt(self, thread: int) -> None:
+        """Have RequestTimeout raised in the thread (threading.get_ident()) that runs the request."""
+
+    def give_up(self) -> None:
+        """Answer 504 from outside, or cut the response: the application does not let go of the request."""
 
     def turn(self, events: int) -> int:
         """The descriptor is ready (or bytes are left from the last turn). Returns an Outcome."""

@@ -29,7 +29,7 @@ from prefork.engine.scan cimport (
     FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run, scan_field,
     scan_head, scan_head_begin, scan_head_run, scan_status,
 )
-from prefork.engine.scoreboard cimport METHOD_SIZE, TARGET_SIZE, RequestSlot, bucket
+from prefork.engine.scoreboard cimport RequestSlot, count_exchange, request_begin
 from prefork.engine.station cimport (
     PARKED, WAIT_BODY, WAIT_HEAD, WAIT_IDLE, WAIT_LINGER, WAIT_WRITE, Member, Station, monotonic_ns, unlink,
 )
@@ -54,6 +54,7 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t send(int descriptor, const void *data, size_t size, int flags)
     ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
     int shutdown(int descriptor, int how)
+    int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size)
     int setsockopt(int descriptor, int level, int option, const void *value, socklen_t size)
     enum:
         AF_INET
@@ -79,6 +80,14 @@ cdef extern from "netinet/in.h" nogil:
         uint16_t sin6_port
         in6_addr sin6_addr
     uint16_t ntohs(uint16_t number)
+    enum:
+        IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    struct tcp_info:
+        uint32_t tcpi_last_data_recv
+    enum:
+        TCP_INFO
 
 cdef extern from "arpa/inet.h" nogil:
     const char *inet_ntop(int family, const void *address, char *out, socklen_t size)
@@ -145,6 +154,8 @@ cdef enum:
     FAULT_HEAD_TIMEOUT = 65
     FAULT_BODY_TIMEOUT = 66
     FAULT_APP = 67
+    FAULT_OVERLOADED = 68
+    FAULT_REQUEST_TIMEOUT = 69
     FAULT_SPOOL = 70
     FAULT_CONNECT = 73
 
@@ -185,6 +196,10 @@ cdef str REQUEST_METHOD = "REQUEST_METHOD"
 cdef str RAW_URI = "RAW_URI"
 cdef str EMPTY = ""
 cdef bytes NOTHING = b""
+
+
+class RequestTimeout(BaseException):
+    """Raised inside a request that has run longer than --timeout. No Exception: applications catch those."""
 
 
 cdef class Endpoint:
@@ -334,8 +349,8 @@ cdef class Connection(Member):
         response.begin(self)
         self.response = response
         self.exchange.begin_ns = monotonic_ns()
-        self.exchange.queue_ns = self.exchange.begin_ns - station.ready_ns
-        self.slot = station.take_request(&self.slot_index)
+        if self.exchange.queue_ns == 0:
+            self.exchange.queue_ns = self.exchange.begin_ns - station.ready_ns
         self.note_request()
         station.slot.running += 1
         if lead != NULL and not apart:
@@ -344,10 +359,15 @@ cdef class Connection(Member):
             if station.pre_request is not None:
                 station.pre_request(self.environ)
             self.environ[EARLY_HINTS] = response.hints_bound
+            self.inside = True
             result = station.application(self.environ, response.start_bound)
             self.emit(result)
+            self.inside = False
         except BaseException as fault:
             self.app_fault(fault)
+        if self.asked:
+            self.asked = False
+            PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), NULL)
         result = None
         self.exchange.app_ns = monotonic_ns()
         if lead != NULL:
@@ -398,6 +418,52 @@ cdef class Connection(Member):
             return self.finish()
         return self.drop()
 
+    # --- a request that takes too long (called while another frame is inside run) ---
+
+    @property
+    def inside_application(self):
+        """Whether the application is being called, or iterated."""
+        return self.inside
+
+    @property
+    def thread(self):
+        """The native id of the thread that runs the request; 0: none does."""
+        return self.slot.thread if self.slot != NULL else 0
+
+    @property
+    def head_sent(self):
+        """Whether the response has begun."""
+        return self.response is not None and self.response.sent
+
+    def interrupt(self, unsigned long thread):
+        """Have RequestTimeout raised in the thread (threading.get_ident()) that runs the request."""
+        if self.inside:
+            self.asked = True
+            PyThreadState_SetAsyncExc(thread, <PyObject *>RequestTimeout)
+
+    def give_up(self):
+        """Answer 504 from outside, or cut the response: the application does not let go of the request.
+
+        Whatever it still writes is dropped.
+        """
+        cdef tuple answer
+        cdef bytes text
+        if self.state != RUNNING or self.gone:
+            return
+        if not self.response.sent:
+            answer = <tuple>self.station.refusals[FAULT_REQUEST_TIMEOUT]
+            text = answer[1] + self.station.stamp[:self.station.stamp_len] + answer[2]
+            if not self.head_only:
+                text += answer[3]
+            send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL)
+            self.response.sent = True
+            self.exchange.status = answer[0]
+        elif self.until_close:
+            self.abort_visibly()
+        self.gone = True
+        self.cut = True
+        shutdown(self.descriptor, SHUT_WR)
+
     # --- receive ---
 
     cdef int read(self) except -1:
@@ -432,6 +498,7 @@ cdef class Connection(Member):
         return self.drop()
 
     cdef int look(self, const uint8_t *data, size_t size) except -1:
+        """Bytes of a head, as far as they are here."""
         cdef Station station = self.station
         cdef scan_head *head = self.partial
         cdef scan_status found
@@ -474,12 +541,19 @@ cdef class Connection(Member):
         cdef size_t take
         cdef int fault = 0
         self.exchange.minor = head.minor
+        if self.interest == 0 or station.lagged:
+            # It may have waited in the kernel: for accept, or while this worker was inside the application.
+            self.exchange.queue_ns = self.waited()
         self.asked_close = not head.keep_alive
         self.persist = head.keep_alive and station.queues[<int>WAIT_IDLE].span > 0
         self.head_only = head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
         self.environ = station.environs.build(
             head, data, self.endpoint.base, self.remote_addr, self.remote_port, self.trusted, &fault
         )
+        if self.exchange.queue_ns >= 1000000:
+            self.environ[QUEUE_MS] = self.exchange.queue_ns / 1e6
+            if station.queue_limit and self.exchange.queue_ns > station.queue_limit:
+                fault = FAULT_OVERLOADED
         if head.form == FORM_AUTHORITY:
             # RFC 9110 9.3.6: a 2xx to CONNECT opens a tunnel; no application can mean that.
             fault = FAULT_CONNECT
@@ -532,6 +606,14 @@ cdef class Connection(Member):
         station.enqueue(self, WAIT_BODY)
         return KEEP
 
+    cdef int64_t waited(self) noexcept:
+        """ns since the client's last bytes came in (man 7 tcp, TCP_INFO); 0 where the kernel cannot tell."""
+        cdef tcp_info info
+        cdef socklen_t size = sizeof(info)
+        if self.endpoint.local or getsockopt(self.descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0:
+            return 0
+        return <int64_t>info.tcpi_last_data_recv * 1000000
+
     cdef int read_body(self) except -1:
         cdef Station station = self.station
         cdef uint8_t *into
@@ -579,9 +661,9 @@ cdef class Connection(Member):
             found = scan_chunks_run(self.chunks, data, size, TRAILER_LIMIT, &used, &at, &length)
             if found == SCAN_FAULTY:
                 return self.refuse(self.chunks.fault)
-            if self.body.total + self.chunks.left + (length if found == SCAN_DATA else 0) > station.body_limit:
-                return self.refuse(FAULT_BODY_TOO_LARGE)  # by its announced size, before it comes
             if found == SCAN_DATA:
+                if self.body.total + self.chunks.left + length > station.body_limit:
+                    return self.refuse(FAULT_BODY_TOO_LARGE)  # by its announced size, before it comes
                 try:
                     self.body.append(data + at, length)
                 except OSError as error:
@@ -665,17 +747,18 @@ cdef class Connection(Member):
 
     cdef int note_request(self) except -1:
         """Tell the scoreboard what runs here, for timeouts and crash reports."""
-        cdef RequestSlot *slot = self.slot
+        cdef Station station = self.station
         cdef object method = self.environ[REQUEST_METHOD]
         cdef object target = self.environ[RAW_URI]
-        slot.thread = native_thread()
-        slot.sequence += 1
-        copy_text(slot.method, METHOD_SIZE, method)
-        copy_text(slot.target, TARGET_SIZE, target)
-        slot.sequence += 1
-        slot.start_ns = self.exchange.begin_ns
-        if self.station.request_span:
-            slot.deadline_ns = self.exchange.begin_ns + self.station.request_span
+        cdef int64_t deadline = self.exchange.begin_ns + station.request_span if station.request_span else 0
+        self.slot = station.take_request(&self.slot_index, self)
+        if self.slot_index >= 0:
+            station.unanswered[self.slot_index] = self.descriptor
+        request_begin(
+            self.slot, self.exchange.begin_ns, deadline, native_thread(),
+            <const char *>PyUnicode_1BYTE_DATA(method), PyUnicode_GET_LENGTH(method),
+            <const char *>PyUnicode_1BYTE_DATA(target), PyUnicode_GET_LENGTH(target),
+        )
         return 0
 
     cdef int emit(self, object result) except -1:
@@ -862,6 +945,8 @@ cdef class Connection(Member):
         cdef Station station = self.station
         cdef char number[24]
         response.sent = True
+        if self.slot != NULL and self.slot_index >= 0:
+            station.unanswered[self.slot_index] = -1
         response.reserve(0)
         self.exchange.status = response.status
         self.bodiless = self.head_only or response.status == 204 or response.status == 304
@@ -916,19 +1001,24 @@ cdef class Connection(Member):
         """An exception out of the application: told once; the client gets a 500 or sees the body cut."""
         cdef Response response = self.response
         cdef tuple answer
+        cdef int code = FAULT_APP
+        self.inside = False
         if self.gone and isinstance(fault, ConnectionError):
             return 0  # its write() was told that the client left
-        self.station.slot.app_faults += 1
-        self.station.on_app_fault(self.environ, fault)
+        if isinstance(fault, RequestTimeout):
+            code = FAULT_REQUEST_TIMEOUT  # told by whoever raised it, with all stacks
+        else:
+            self.station.slot.app_faults += 1
+            self.station.on_app_fault(self.environ, fault)
         if self.ended:
             return 0
         if response.sent:
             self.cut = self.ended = True
             return 0
         response.headers = None
-        response.status = 500
+        answer = <tuple>self.station.refusals[code]
+        response.status = answer[0]
         response.has_length = response.has_date = response.has_server = False
-        answer = <tuple>self.station.refusals[FAULT_APP]
         response.head_len = 0
         response.reserve(len(answer[1]) + 64)
         response.put(answer[1], len(answer[1]))
@@ -1184,20 +1274,16 @@ cdef class Connection(Member):
         return self.linger()
 
     cdef int record(self) except -1:
+        """Count the exchange, and write its line."""
         cdef Station station = self.station
-        cdef int64_t now = monotonic_ns()
-        cdef int family = self.exchange.status // 100
-        self.exchange.end_ns = now
+        cdef int status = self.exchange.status
+        self.exchange.end_ns = monotonic_ns()
         if self.gone and self.exchange.body_out == 0:
-            family = 0
-        station.slot.requests += 1
+            self.exchange.status = 0  # the client left before an answer
+        count_exchange(station.slot, &self.exchange)
+        self.exchange.status = status
         if station.slot.requests == station.quota:
             station.spent = True
-        station.slot.statuses[family if 0 <= family < 6 else 0] += 1
-        station.slot.bytes_in += self.exchange.body_in
-        station.slot.bytes_out += self.exchange.body_out
-        station.slot.latency[bucket(now - self.exchange.begin_ns)] += 1
-        station.slot.queue[bucket(self.exchange.queue_ns)] += 1
         if station.access_log is not None:
             station.access_log.record(
                 &self.exchange, self.environ, None if self.response is None else self.response.headers, self.remote_addr
@@ -1281,13 +1367,8 @@ cdef class Connection(Member):
         return 0
 
 
-cdef inline void copy_text(char *out, size_t size, str text):
-    """Latin-1 text, cut to size - 1 bytes."""
-    cdef Py_ssize_t n = min(PyUnicode_GET_LENGTH(text), <Py_ssize_t>size - 1)
-    memcpy(out, PyUnicode_1BYTE_DATA(text), n)
-    out[n] = 0
-
-
 cdef extern from "Python.h":
+    int PyThreadState_SetAsyncExc(unsigned long thread, PyObject *exception)
+    unsigned long PyThread_get_thread_ident()
     const uint8_t *PyUnicode_1BYTE_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)

@@ -71,6 +71,9 @@ cdef class Station:
     cdef public bint draining
     cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
     cdef int64_t now                       # ns, monotonic, of this turn
+    cdef int64_t slept_ns                  # ns, monotonic: when the loop last looked how long it may sleep
+    cdef bint lagged                       # the turn before this one took long: what is ready may have waited
+    cdef int64_t queue_limit               # ns a request may have waited for this worker; 0: no limit
     cdef int64_t ready_ns                  # ns, monotonic: when epoll told of this turn's events
     cdef Queue queues[WAITS]
     cdef uint8_t *buffer
@@ -82,9 +85,11 @@ cdef class Station:
     cdef int64_t stamp_second
     cdef PyObject *parked[PARKED]          # Response objects between requests, owned
     cdef int parked_count
+    cdef PyObject **runners                # by request slot: the member that runs there, borrowed; or NULL
+    cdef int *unanswered                   # by request slot: the descriptor, while no response has begun; or -1
     cdef int *free_requests                # free request slots, the last one is taken next
     cdef int free_count
-    cdef RequestSlot *take_request(self, int *index) noexcept
+    cdef RequestSlot *take_request(self, int *index, Member member) noexcept
     cdef void free_request(self, RequestSlot *slot, int index) noexcept
 
     cdef void enqueue(self, Member member, int wait) noexcept

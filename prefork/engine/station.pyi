@@ -60,6 +60,7 @@ class Station:
         write_timeout: float = 120,
         linger_timeout: float = 2,
         request_timeout: float = 0,
+        queue_timeout: float = 0,
         sendfile: bool = True,
         stream_bodies: bool = False,
     ) -> None: ...
@@ -89,3 +90,12 @@ class Station:
 
     def first_waiting(self, wait: int) -> Any:
         """The member in one queue that has waited longest, or None."""
+
+    def overdue(self) -> list[Any]:
+        """The members whose request has run past its deadline, the longest first."""
+
+    def extend(self, member: Any, seconds: float) -> None:
+        """Give the request that member runs so many seconds from now on."""
+
+    def answer_at_abort(self, code: int) -> None:
+        """When this process is aborted, answer with refusal `code` whom no response has begun for."""

@@ -5,16 +5,17 @@ Deadlines: everything of one kind waits equally long, so each kind is a queue in
 renewing a deadline moves a link to the end (a few pointer writes), and only the heads are ever looked at.
 """
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.ref cimport Py_XDECREF
+from cpython.ref cimport Py_INCREF, PyObject, Py_XDECREF
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from prefork.engine.accesslog cimport AccessLog
 from prefork.engine.baton cimport Baton
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport SCAN_FIELDS_MAX
-from prefork.engine.scoreboard cimport RequestSlot, Scoreboard
+from prefork.engine.scoreboard cimport RequestSlot, Scoreboard, request_end
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -30,6 +31,9 @@ cdef extern from "time.h" nogil:
     enum:
         CLOCK_REALTIME_COARSE
         CLOCK_MONOTONIC_COARSE
+
+cdef extern from "rescue.h" nogil:
+    int rescue_install(const int *table, int size, const char *text, size_t len)
 
 cdef extern from "stdio.h" nogil:
     int snprintf(char *out, size_t size, const char *format, ...)
@@ -83,7 +87,8 @@ cdef class Station:
         uint64_t head_limit=65536, uint64_t line_limit=4094, uint64_t field_limit=8190, uint64_t fields_limit=100,
         uint64_t body_limit=1 << 30, uint64_t body_memory_limit=262144, uint64_t response_limit=8 << 20,
         double head_timeout=20, double body_timeout=30, double body_min_rate=240, double keepalive=75,
-        double write_timeout=120, double linger_timeout=2, double request_timeout=0, bint sendfile=True,
+        double write_timeout=120, double linger_timeout=2, double request_timeout=0, double queue_timeout=0,
+        bint sendfile=True,
         bint stream_bodies=False,
     ):
         cdef int i
@@ -103,6 +108,7 @@ cdef class Station:
         self.response_limit = response_limit
         self.body_least = <int64_t>(body_min_rate * body_timeout)
         self.request_span = <int64_t>(request_timeout * 1e9)
+        self.queue_limit = <int64_t>(queue_timeout * 1e9)
         self.use_sendfile = sendfile
         self.stream_bodies = stream_bodies
         self.trusted = trusted
@@ -131,6 +137,14 @@ cdef class Station:
             raise MemoryError()
         for i in range(self.free_count):
             self.free_requests[i] = self.free_count - 1 - i
+        self.unanswered = <int *>malloc(self.free_count * sizeof(int))
+        if self.unanswered == NULL:
+            raise MemoryError()
+        for i in range(self.free_count):
+            self.unanswered[i] = -1
+        self.runners = <PyObject **>calloc(self.free_count, sizeof(PyObject *))
+        if self.runners == NULL:
+            raise MemoryError()
 
     def __cinit__(self):
         self.buffer_size = BUFFER_SIZE
@@ -142,6 +156,8 @@ cdef class Station:
         cdef int i
         free(self.buffer)
         free(self.free_requests)
+        free(self.runners)
+        free(self.unanswered)
         for i in range(self.parked_count):
             Py_XDECREF(self.parked[i])
 
@@ -161,7 +177,9 @@ cdef class Station:
     def turn(self):
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
         cdef timespec t
+        cdef int64_t before = self.ready_ns
         self.ready_ns = self.now = monotonic_ns()
+        self.lagged = self.slept_ns - before > LATE_NS
         clock_gettime(CLOCK_REALTIME_COARSE, &t)
         if t.tv_sec != self.stamp_second:
             self.stamp_second = t.tv_sec
@@ -202,9 +220,10 @@ cdef class Station:
             link = self.queues[i].ends.after
             if link != &self.queues[i].ends and (first == 0 or link.deadline < first):
                 first = link.deadline
+        self.slept_ns = monotonic_ns()
         if first == 0:
             return -1.0
-        cdef int64_t left = first - monotonic_ns()
+        cdef int64_t left = first - self.slept_ns
         return left / 1e9 if left > 0 else 0.0
 
     def expire(self):
@@ -259,18 +278,48 @@ cdef class Station:
 
     # --- request slots ---
 
-    cdef RequestSlot *take_request(self, int *index) noexcept:
+    cdef RequestSlot *take_request(self, int *index, Member member) noexcept:
         if self.free_count == 0:
             # More requests than slots (a worker class that runs more than it said): the last one is shared.
             index[0] = -1
             return self.scoreboard.request_slot(self.worker, self.scoreboard.requests_per_worker - 1)
         self.free_count -= 1
         index[0] = self.free_requests[self.free_count]
+        self.runners[index[0]] = <PyObject *>member
         return self.scoreboard.request_slot(self.worker, index[0])
 
     cdef void free_request(self, RequestSlot *slot, int index) noexcept:
-        slot.start_ns = 0
-        slot.deadline_ns = 0
+        request_end(slot)
         if index >= 0:
+            self.runners[index] = NULL
+            self.unanswered[index] = -1
             self.free_requests[self.free_count] = index
             self.free_count += 1
+
+    def overdue(self):
+        """The members whose request has run past its deadline, the longest first."""
+        cdef list found = []
+        cdef RequestSlot *slot
+        cdef int i
+        cdef int64_t now = monotonic_ns()
+        for i in range(self.scoreboard.requests_per_worker):
+            slot = self.scoreboard.request_slot(self.worker, i)
+            if self.runners[i] != NULL and slot.start_ns and 0 < slot.deadline_ns <= now:
+                found.append((slot.start_ns, i))
+        found.sort()
+        return [<Member>self.runners[index] for _, index in found]
+
+    def answer_at_abort(self, int code):
+        """When this process is aborted, answer with refusal `code` whom no response has begun for."""
+        cdef tuple answer = <tuple>self.refusals[code]
+        cdef bytes text = answer[1] + answer[2] + answer[3]
+        if rescue_install(self.unanswered, self.scoreboard.requests_per_worker, text, len(text)) != 0:
+            raise OSError(errno, "sigaction")
+        Py_INCREF(self)  # the handler reads our table until the process is gone
+
+    def extend(self, Member member, double seconds):
+        """Give the request that member runs so many seconds from now on."""
+        cdef int i
+        for i in range(self.scoreboard.requests_per_worker):
+            if self.runners[i] == <PyObject *>member:
+                self.scoreboard.request_slot(self.worker, i).deadline_ns = monotonic_ns() + <int64_t>(seconds * 1e9)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EVERY = signal.valid_signals()
+# Master to worker: look at your requests, one is past its deadline. A real-time signal, for every other one
+# may be the application's own.
+ASK = signal.SIGRTMIN + 4
 
 
 class Signals:

@@ -78,6 +78,7 @@ def make_station(
         write_timeout=settings.write_timeout,
         linger_timeout=settings.linger_timeout,
         request_timeout=settings.timeout,
+        queue_timeout=settings.queue_timeout,
         sendfile=settings.sendfile,
     )
 
@@ -98,6 +99,7 @@ def make_endpoint(station: Station, boot: Boot, listener: Listener, *, multithre
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
         "wsgi.early_hints": None,
+        "prefork.queue_ms": 0.0,
         "SERVER_SOFTWARE": "prefork",
         "SERVER_NAME": listener.server_name,
         "SERVER_PORT": listener.server_port,

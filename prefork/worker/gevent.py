@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 
 import gevent
 import gevent.event
@@ -18,6 +19,7 @@ from gevent import monkey
 from greenlet import getcurrent, greenlet
 
 from ..engine.baton import Baton
+from ..engine.connection import RequestTimeout
 from .assemble import request_line
 from .reactor import EVENTS, PIPELINED, WAITING, Reactor
 
@@ -49,6 +51,7 @@ class GeventReactor(Reactor):
         self._limit = boot.settings.worker_connections
         self._greenlets = 0
         self._parked: list[greenlet] = []
+        self._tasks: list[Task] = []
         self._waiting: deque[Connection] = deque()
         self._timer = self._hub.loop.timer(0)
         self._due = float("inf")  # monotonic; when the timer fires
@@ -82,6 +85,28 @@ class GeventReactor(Reactor):
             else:
                 self._waiting.append(connection)
         return False
+
+    def interrupt(self, connection: Connection) -> None:
+        task = self._task_of(connection)
+        if task is None or not connection.inside_application:
+            return
+        if task.greenlet is getcurrent():
+            raise RequestTimeout  # it does not let go of the hub
+        self._hub.loop.run_callback(self._throw, task, connection)
+
+    def stack_of(self, connection: Connection) -> FrameType | None:
+        task = self._task_of(connection)
+        if task is None or task.greenlet is getcurrent():
+            return None
+        frame: FrameType | None = task.greenlet.gr_frame
+        return frame
+
+    def _throw(self, task: Task, connection: Connection) -> None:
+        if task.connection is connection and connection.inside_application:
+            task.greenlet.throw(RequestTimeout)
+
+    def _task_of(self, connection: Connection) -> Task | None:
+        return next((each for each in self._tasks if each.connection is connection), None)
 
     # --- in the hub ---
 
@@ -144,9 +169,12 @@ class GeventReactor(Reactor):
 
     def _serve_requests(self, connection: Connection) -> None:
         """Body of a greenlet: one request after the other, parked between them."""
-        hub_switch = self._hub.greenlet_switch if hasattr(self._hub, "greenlet_switch") else self._hub.switch
+        hub_switch = partial(greenlet.switch, self._hub)  # without the bookkeeping of gevent.Greenlet
         me = getcurrent()
+        task = Task(me)
+        self._tasks.append(task)
         while True:
+            task.connection = connection
             outcome = connection.run()
             if outcome == PIPELINED:
                 self.again.append(connection)
@@ -157,6 +185,7 @@ class GeventReactor(Reactor):
             if self._waiting:
                 connection = self._waiting.popleft()
             else:
+                task.connection = None
                 del connection
                 self._parked.append(me)
                 connection = hub_switch()
@@ -172,6 +201,16 @@ class GeventReactor(Reactor):
         finally:
             watcher.stop()
         return False
+
+
+class Task:
+    """A greenlet of the reactor, and what it runs now."""
+
+    __slots__ = ("connection", "greenlet")
+
+    def __init__(self, greenlet: greenlet) -> None:
+        self.greenlet = greenlet
+        self.connection: Connection | None = None
 
 
 class Stalls:

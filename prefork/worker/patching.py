@@ -49,7 +49,7 @@ def patch(log: Any) -> None:
     if early:
         log.warning(
             "gevent: imported before monkey-patching, so it may block the whole worker: %s"
-            " (imported by a configuration file or a hook; import it there inside the function that needs it)",
+            " (imported by a configuration file or a hook; import it inside the function that needs it)",
             ", ".join(early),
         )
     for text in import_warnings:

@@ -11,12 +11,15 @@ import time
 from collections import deque
 from select import EPOLLIN, epoll
 
+from ..engine.connection import RequestTimeout
 from .acceptor import Acceptor
 from .assemble import make_endpoint, make_station
+from .overtime import Overtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from ..engine.accesslog import AccessLog
@@ -48,6 +51,7 @@ class Reactor:
         self.draining = False
         self._boot = boot
         settings = boot.settings
+        self.timeout = settings.timeout
         self.access_log = access_log
         # Called once, with the reason, when this worker has served its share; it serves on until drained.
         self.recycle: Callable[[str], None] = lambda reason: None
@@ -100,6 +104,8 @@ class Reactor:
 
     def run(self) -> None:
         """Serve until drained or stopped."""
+        if self.timeout:
+            Overtime(self, self._boot.log).start()
         for acceptor in self._acceptors:
             acceptor.open()
         try:
@@ -150,6 +156,15 @@ class Reactor:
             if self.draining and not station.held():
                 self._done = True
         return True
+
+    def interrupt(self, connection: Connection) -> None:
+        """Raise RequestTimeout in the request that connection runs. Called by a signal handler."""
+        if connection.inside_application:
+            raise RequestTimeout
+
+    def stack_of(self, connection: Connection) -> FrameType | None:
+        """The innermost frame of that request; None: it is where the signal came."""
+        return None
 
     def ask_replacement(self) -> None:
         """The worker has answered `max_requests` requests."""
@@ -217,6 +232,9 @@ class Reactor:
         if idle or log.pending >= LOG_BATCH or now >= self._log_due:
             log.flush()
             self._log_due = now + LOG_SPAN
+            trouble = log.trouble()
+            if trouble:
+                self._boot.log.warning("%s", trouble)
 
     def _nudged(self) -> int:
         """A sibling holds more connections than this worker and left one for it."""

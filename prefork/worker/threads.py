@@ -7,6 +7,7 @@ waits for the end, so that a stuck request cannot keep the worker from leaving.
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from ..engine.baton import Baton
@@ -15,6 +16,7 @@ from .reactor import LOST, PIPELINED, WAITING, Reactor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
     from ..engine.accesslog import AccessLog
@@ -75,6 +77,16 @@ class ThreadReactor(Reactor):
     def has_room(self) -> bool:
         return super().has_room() and self.make_room(self._connections)
 
+    def interrupt(self, connection: Connection) -> None:
+        # It takes effect at the thread's next bytecode; a thread that is blocked in the kernel has none.
+        thread = _thread_of(connection)
+        if thread is not None and thread.ident is not None:
+            connection.interrupt(thread.ident)
+
+    def stack_of(self, connection: Connection) -> FrameType | None:
+        thread = _thread_of(connection)
+        return None if thread is None else sys._current_frames().get(thread.ident or 0)
+
     def _work(self, leads: bool) -> None:
         try:
             while leads or self._baton.take():
@@ -89,3 +101,8 @@ class ThreadReactor(Reactor):
     def wake(self) -> None:
         """Have the leader, which may sleep, look at what another thread has changed."""
         self.scoreboard.nudge(self._boot.slot)
+
+
+def _thread_of(connection: Connection) -> threading.Thread | None:
+    native = connection.thread
+    return next((each for each in threading.enumerate() if each.native_id == native), None)
