@@ -404,8 +404,11 @@ class Master:
     def _files_changed(self, watcher: Watcher) -> None:
         from .watch import describe
 
+        engine = watcher.engine
         if changes := watcher.changes():
             self._reload(describe(changes, self.settings.chdir))
+        if watcher.engine != engine:
+            self.log.info("source files are watched (%s)", watcher.engine)
         if watcher.ended:
             self.log.error("source files are no longer watched: the watcher has ended")
             self._poll.unregister(watcher.fileno())
