@@ -93,9 +93,7 @@ def judge_answers(case: corpus.Case, client: Connection, statuses: list[int], wh
         answer = client.response(request.method if request else "GET")
         allowed = {status}
         if case.fault == "chunk_size" and not whole and status == 400:
-            allowed.add(
-                413
-            )  # the first digits are more than the body limit before there are too many of them
+            allowed.add(413)  # the first digits are beyond the body limit before they are too many
         assert answer.status in allowed, f"answer {number}: {answer.status} {answer.reason}, {answer.text}"
         if request is not None and status == 200:
             judge_request(request, answer)

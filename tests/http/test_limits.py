@@ -123,10 +123,15 @@ def test_lengths_beyond_64_bits(small: Any, length: int) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [chunked(b"b" * 1001), chunked(b"b" * 1000, b"b"), b"3e9\r\n", b"1f4\r\n" + b"b" * 500 + b"\r\n1f5\r\n"],
+    [
+        chunked(b"b" * 1001),
+        chunked(b"b" * 1000, b"b"),
+        b"3e9\r\nb",
+        b"1f4\r\n" + b"b" * 500 + b"\r\n1f5\r\nb",
+    ],
 )
 def test_chunks_beyond_the_limit(small: Any, body: bytes) -> None:
-    """Refused when the sum is known to be too large, whether or not the data has come."""
+    """Refused by the announced sum with the first byte of data that would exceed it, not with the last."""
     refused(small, b"POST /sum HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n" + body, 413)
 
 

@@ -10,8 +10,8 @@ import procfs
 from rawclient import request_bytes
 
 COUNT = 20_000
-# Requests of the pipeline between two answers to somebody else. The server's own share is far smaller; most of
-# what is counted here passes while this process reads the pipeline's answers instead of sending the next request.
+# Requests of the pipeline between two answers to somebody else. The server's share is far smaller: most of
+# them pass while this process reads the pipeline's answers instead of sending the next request.
 LONGEST_WAIT = COUNT // 2
 
 
