@@ -185,8 +185,16 @@ class Fleet:
         self._tell(self.workers[slot], Event.MUTE, now)
         return self._settle(now)
 
+    def stuck(self, slot: int, reason: str, now: float) -> list[Action]:
+        """A request of it will not end; the others it runs may. It drains, and is replaced at once."""
+        worker = self.workers[slot]
+        if worker.phase in SERVES:
+            self._say(ERROR, f"worker {worker.pid} is replaced: {reason}")
+            self._tell(worker, Event.DRAIN, now)
+        return self._settle(now)
+
     def hung(self, slot: int, reason: str, now: float) -> list[Action]:
-        """A request has overrun its deadline and did not yield."""
+        """Nothing that it runs will end."""
         self._tell(self.workers[slot], Event.HUNG, now, reason)
         return self._settle(now)
 

@@ -29,6 +29,7 @@ from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say
 from .crew import Child, Crew
 from .fleet import Fleet
 from .generation import Failure
+from .requests import Overdue, Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Master:
         self._newest = 1
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
+        self._overdue = Overdue(self._scoreboard)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
         self._signals: Signals | None = None
@@ -248,7 +250,7 @@ class Master:
                     self.log.log(level, "%s\n%s" if detail else "%s%s", text, detail.rstrip())
                 case Resized(new=new, old=old):
                     self.server.num_workers = new
-                    self.log.info("%d workers instead of %d", new, old)
+                    self.log.info("%s instead of %d", start.workers(new), old)
                     self._hook("nworkers_changed", self.server, new, old)
                 case Opened():
                     self._opened()
@@ -272,7 +274,8 @@ class Master:
     def _settled(self, generation: int) -> None:
         self.settings = self.server.cfg = self._settings_of[generation]
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
-        self.log.info("ready%s: generation %d, %d workers", took, generation, self._fleet.size)
+        workers = start.workers(self._fleet.size)
+        self.log.info("ready%s: generation %d, %s", took, generation, workers)
 
     def _fork(self, slot: int, generation: int) -> list[Action]:
         settings = self._settings_of[generation]
@@ -382,9 +385,15 @@ class Master:
         A request that begins after this look cannot be late before a whole timeout from now, so an idle
         server is looked at once in a timeout.
         """
-        late, following = requests.overdue(self._scoreboard, self._crew.children, int(now * 1e9))
-        for slot, reason in late:
-            self._act(self._fleet.hung(slot, reason, now))
+        verdicts, following = self._overdue.look(self._crew.children, int(now * 1e9))
+        for slot, verdict, text in verdicts:
+            match verdict:
+                case Verdict.ASK:
+                    self._crew.signal(slot, signals.ASK)
+                case Verdict.REPLACE:
+                    self._act(self._fleet.stuck(slot, f"{text} does not end (timeout)", now))
+                case Verdict.ABORT:
+                    self._act(self._fleet.hung(slot, f"{text} does not end (timeout)", now))
         spans = [each.timeout for each in self._settings_of.values() if each.timeout]
         self._watch_deadline = min(following, now + min(spans, default=math.inf))
 

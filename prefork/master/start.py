@@ -60,13 +60,17 @@ def policy(settings: Settings) -> Policy:
 def line(settings: Settings, bound: Sequence[Listener]) -> str:
     """The start line: where, what, who, and how to see more."""
     where = " ".join(each.text for each in bound)
-    plural = "" if settings.workers == 1 else "s"
     access = settings.accesslog or "off (--access-logfile - shows it)"
     version = ".".join(map(str, sys.version_info[:3]))
     return (
-        f"prefork {__version__} at {where}: {settings.workers} {settings.worker_class} worker{plural},"
+        f"prefork {__version__} at {where}: {workers(settings.workers, settings.worker_class)},"
         f" pid {os.getpid()}, Python {version}, compiled engine, access log {access}"
     )
+
+
+def workers(number: int, kind: str = "") -> str:
+    """Return "1 worker", "4 sync workers"."""
+    return f"{number} {kind}{' ' if kind else ''}worker{'' if number == 1 else 's'}"
 
 
 def _or_as_is(number: int | None) -> int:

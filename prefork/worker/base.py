@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from ..net.channel import Boot
 
     class Serving(Protocol):
-        """What a Reactor is to this room."""
+        """What a Reactor is to this room. It calls `recycle` with a reason when it wants to be replaced."""
+
+        recycle: Callable[[str], None]
 
         def watch(self, fd: int, callback: Callable[[], None]) -> None: ...
         def drain(self, deadline: float) -> None: ...
@@ -91,7 +93,7 @@ class Worker:
         boot, settings = self.boot, self.settings
         # Until it is ready there is nothing to drain, and the import may take long: TERM, INT and QUIT just
         # end it, as the master has left them.
-        signals.drop((signal.SIGUSR1, *DROPPED))
+        signals.drop((signal.SIGUSR1, signals.ASK, *DROPPED))
         boot.worker.pid = os.getpid()
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
@@ -107,6 +109,7 @@ class Worker:
         boot.worker.wsgi = app
         self._access_log = _access_log(boot)
         reactor = self._reactor = make_reactor(boot, app, self._access_log)
+        reactor.recycle = self._ask_to_be_replaced
         self._signals = Signals(SIGNALS)  # last: what the application has set for these is overruled
         reactor.watch(self._signals.fd, self._take_signals)
         reactor.watch(boot.channel.fileno(), self._take_orders)
@@ -197,6 +200,10 @@ class Worker:
         self._hook("worker_int", self.boot.worker)
         assert self._reactor is not None
         self._reactor.stop()
+
+    def _ask_to_be_replaced(self, reason: str) -> None:
+        """It serves on until its successor does; then the master tells it to drain."""
+        self._say(channel.RECYCLE + b" " + reason.encode("utf-8", "replace")[:1024])
 
     def _reopen(self) -> None:
         if self._access_log is not None:

@@ -558,3 +558,14 @@ def test_late_news_of_an_empty_slot_changes_nothing() -> None:
     assert fleet.recycle(3, "late", 1.0) == []
     assert Fork(0, 1) != Fork(0, 2)
     assert repr(Fork(0, 1)) in {"Fork(1, 0)", "Fork(0, 1)"}
+
+
+def test_worker_with_a_stuck_request_drains_and_is_replaced_at_once() -> None:
+    world = serving(2)
+    world.do(world.fleet.stuck(0, "GET /slow does not end", world.now))
+    assert world.shape == "1: 1 booting, 1 serving, 1 told"
+    assert world.taken() == [Send(0, channel.DRAIN)]
+    world.do(world.fleet.stuck(0, "GET /slow does not end", world.now))
+    world.do(world.fleet.hung(0, "GET /slow does not end", world.now))
+    assert world.taken() == [Signal(0, ABRT, "GET /slow does not end")]
+    assert world.said() == ["worker 101 is replaced: GET /slow does not end"]

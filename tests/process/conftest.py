@@ -24,6 +24,11 @@ def app(environ, start_response):
         time.sleep(float(path.removeprefix("/sleep/")))
     if path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
+    if path == "/hang":  # with the GIL, in a call that no signal ends
+        import ctypes
+        libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
     body = f"{MARK} {os.getpid()}".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
