@@ -1,3 +1,4 @@
+from prefork.engine.station cimport Member
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef class EmptyInput:
@@ -22,3 +23,5 @@ cdef class Body:
     cdef void discard(self) noexcept
 
 cdef EmptyInput EMPTY_INPUT
+
+cdef object make_stream(Member source)

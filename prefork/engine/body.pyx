@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
+from prefork.engine.station cimport Member
 from posix.unistd cimport SEEK_SET, close, lseek, write
 import io
 
@@ -79,6 +80,58 @@ class SpooledInput(io.BufferedReader):
         if size is not None and size > self._size:
             size = self._size
         return super().read(size)
+
+
+cdef class Source:
+    """A Member seen from Python: what a StreamedInput reads from."""
+    cdef Member member
+
+    def pull(self, Py_ssize_t most):
+        return self.member.pull(most)
+
+
+cdef object make_stream(Member member):
+    """``wsgi.input`` that reads the body from the client while the application runs."""
+    cdef Source source = Source.__new__(Source)
+    source.member = member
+    return StreamedInput(StreamedBody(source))
+
+
+class StreamedBody(io.RawIOBase):
+    """The raw side of a streamed request body. Raises BodyFault when the client fails."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def readable(self):
+        """True."""
+        return True
+
+    def readinto(self, buffer, /):
+        """At least one byte, after waiting for it; 0 at the end."""
+        data = self._source.pull(len(buffer))
+        buffer[:len(data)] = data
+        return len(data)
+
+
+class StreamedInput(io.BufferedReader):
+    """``wsgi.input`` of a streamed request body (--stream-request-body)."""
+
+    def __init__(self, raw):
+        super().__init__(raw, 16384)
+
+    def read(self, size=-1, /):
+        """As BufferedReader.read, which would first allocate all that is asked for, however much that is."""
+        if size is None or size < 0 or size <= 1 << 20:
+            return super().read(size)
+        parts = []
+        while size > 0:
+            data = super().read(min(size, 1 << 20))
+            if not data:
+                break
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
 
 
 cdef class Body:

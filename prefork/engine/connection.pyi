@@ -9,6 +9,12 @@ STATE_NAMES: tuple[str, ...]
 class RequestTimeout(BaseException):
     """Raised inside a request that has run longer than --timeout. No Exception: applications catch those."""
 
+class BodyFault(OSError):
+    """Reading a streamed request body has failed: the client broke the rules, was too slow or has left."""
+
+    code: int
+    """The fault that the client is answered with (prefork/errors.py), 0 when it has left."""
+
 class Endpoint:
     """A listening socket as one worker sees it. base: the environ keys that all its requests share."""
 

@@ -33,6 +33,7 @@ cdef class Member:
     cdef int expired(self) except -1
     cdef int chunk(self, object data) except -1
     cdef int hint(self, list headers) except -1
+    cdef bytes pull(self, Py_ssize_t most)
 
 cdef class Station:
     # process
@@ -60,6 +61,7 @@ cdef class Station:
     cdef object pre_request
     cdef object post_request
     cdef public object wait_writable       # (connection, deadline ns) -> bool; None: poll(2) here
+    cdef public object wait_readable       # the same for bytes of a streamed request body
     cdef object application
     cdef public uint64_t quota             # requests after which `spent` is true; 0: never
     cdef readonly bint spent

@@ -28,6 +28,9 @@ class Station:
     wait_writable: Callable[[Any, int], bool] | None
     """(connection, deadline in monotonic ns) -> whether it can be written; None: poll(2)."""
 
+    wait_readable: Callable[[Any, int], bool] | None
+    """The same for bytes of a streamed request body."""
+
     def __init__(
         self,
         *,

@@ -60,7 +60,7 @@ cdef void unlink(Link *link) noexcept nogil:
 
 
 cdef class Member:
-    """Something with a deadline that also sends chunks; Connection is the one there is."""
+    """Something with a deadline that takes chunks and gives a request body; Connection is the one there is."""
 
     cdef int expired(self) except -1:
         return 0
@@ -70,6 +70,9 @@ cdef class Member:
 
     cdef int hint(self, list headers) except -1:
         return 0
+
+    cdef bytes pull(self, Py_ssize_t most):
+        return b""
 
 
 cdef class Station:

@@ -80,6 +80,7 @@ def make_station(
         request_timeout=settings.timeout,
         queue_timeout=settings.queue_timeout,
         sendfile=settings.sendfile,
+        stream_bodies=settings.stream_request_body,
     )
 
 

@@ -45,7 +45,8 @@ class GeventReactor(Reactor):
     ) -> None:
         super().__init__(boot, application, access_log, multithread=True)
         self.station.hold = True
-        self.station.wait_writable = self._wait_writable
+        self.station.wait_writable = partial(self._wait, WRITE)
+        self.station.wait_readable = partial(self._wait, READ)
         self._hub = gevent.get_hub()
         self._over = gevent.event.Event()
         self._limit = boot.settings.worker_connections
@@ -190,10 +191,10 @@ class GeventReactor(Reactor):
                 self._parked.append(me)
                 connection = hub_switch()
 
-    def _wait_writable(self, connection: Connection, deadline_ns: int) -> bool:
-        """Wait, others being served, until connection takes bytes. False: not before the deadline."""
+    def _wait(self, event: int, connection: Connection, deadline_ns: int) -> bool:
+        """Wait, others being served, until connection is ready. False: not before the deadline."""
         left = deadline_ns / 1e9 - time.monotonic()
-        watcher = self._hub.loop.io(connection.descriptor, WRITE)
+        watcher = self._hub.loop.io(connection.descriptor, event)
         try:
             with gevent.Timeout(max(0.0, left), False):
                 self._hub.wait(watcher)

@@ -1,0 +1,540 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
+"""From a client's bytes to a whole request: head, environ, body, and what is pipelined behind.
+
+A request that breaks the rules or a limit is refused here, and never reaches the application.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove, memset
+from prefork.engine.body cimport Body, make_stream
+from prefork.engine.client cimport BODY, HEAD, KEEP, OPEN, READY, WAITING, Client
+from prefork.engine.environ cimport EnvironTable
+from prefork.engine.scan cimport (
+    FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run,
+    scan_field, scan_head, scan_head_begin, scan_head_run, scan_status,
+)
+from prefork.engine.station cimport WAIT_BODY, WAIT_HEAD, WAIT_IDLE, Station, monotonic_ns, unlink
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    ssize_t recv(int descriptor, void *data, size_t size, int flags)
+    ssize_t send(int descriptor, const void *data, size_t size, int flags)
+    int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size)
+    enum:
+        MSG_NOSIGNAL
+
+cdef extern from "netinet/in.h" nogil:
+    enum:
+        IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    struct tcp_info:
+        uint32_t tcpi_last_data_recv
+    enum:
+        TCP_INFO
+
+cdef extern from "sys/epoll.h" nogil:
+    enum:
+        EPOLLIN
+
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *list, unsigned long count, int milliseconds)
+    enum:
+        POLLIN
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #define prefork_head_used(h) (offsetof(scan_head, fields) + (size_t)(h)->field_count * sizeof(scan_field))
+    """
+    size_t prefork_head_used(scan_head *head) nogil
+
+# Engine fault codes that the scanner does not know (prefork/errors.py).
+cdef enum:
+    FAULT_BODY_TOO_LARGE = 64
+    FAULT_BODY_TIMEOUT = 66
+    FAULT_OVERLOADED = 68
+    FAULT_SPOOL = 70
+    FAULT_CONNECT = 73
+
+cdef enum:
+    RECEIVES = 4         # body reads a turn: others want their turn too
+    TRAILER_LIMIT = 8192
+    PULL_SIZE = 65536    # most bytes of a streamed body at once
+
+cdef str WSGI_INPUT = "wsgi.input"
+cdef str QUEUE_MS = "prefork.queue_ms"
+cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
+
+
+class BodyFault(OSError):
+    """Reading a streamed request body has failed: the client broke the rules, was too slow or has left.
+
+    code: the fault that the client is answered with (prefork/errors.py), 0 when it has left.
+    """
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+cdef class Receiver(Client):
+    """A Client that makes requests."""
+
+    def __dealloc__(self):
+        free(self.saved)
+        free(self.partial)
+        free(self.chunks)
+
+    cdef int read(self) except -1:
+        cdef Station station = self.station
+        cdef uint8_t *into
+        cdef size_t room
+        cdef ssize_t n
+        if self.fresh:
+            self.fresh = False
+            return self.look(self.saved + self.saved_from, self.saved_to - self.saved_from)
+        if self.saved != NULL:
+            self.save(NULL, 4096)
+            into = self.saved + self.saved_to
+            room = self.saved_size - self.saved_to
+        else:
+            into = station.buffer
+            room = station.buffer_size
+        n = recv(self.descriptor, into, room, 0)
+        if n > 0:
+            if self.saved == NULL:
+                return self.look(into, n)
+            self.saved_to += n
+            return self.look(self.saved + self.saved_from, self.saved_to - self.saved_from)
+        if n < 0 and errno in (EAGAIN, EINTR):
+            if self.interest == 0:
+                # Freshly accepted, nothing here yet.
+                self.watch(EPOLLIN)
+                station.enqueue(self, WAIT_HEAD)
+            return KEEP
+        if self.state == HEAD:
+            station.slot.statuses[0] += 1
+        return self.drop()
+
+    cdef int look(self, const uint8_t *data, size_t size) except -1:
+        """Bytes of a head, as far as they are here."""
+        cdef Station station = self.station
+        cdef scan_head *head = self.partial
+        cdef scan_status found
+        cdef int outcome
+        if head == NULL:
+            head = &station.head
+            scan_head_begin(head)
+            memset(&self.exchange, 0, sizeof(self.exchange))
+        found = scan_head_run(head, data, size, &station.limits)
+        if found == SCAN_DONE:
+            outcome = self.begin(head, data, size)
+            self.free_partial()
+            return outcome
+        if found == SCAN_FAULTY:
+            self.exchange.minor = head.minor
+            self.environ = station.environs.outline(head, data)
+            self.head_only = head.target_len and head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
+            outcome = head.fault
+            self.free_partial()
+            return self.refuse(outcome)
+        if self.partial == NULL:
+            self.partial = <scan_head *>malloc(sizeof(scan_head))
+            if self.partial == NULL:
+                raise MemoryError()
+            memcpy(self.partial, head, prefork_head_used(head))
+        if self.saved == NULL:
+            self.save(data, size)
+        if self.state == OPEN:
+            self.move(HEAD)
+            if self.interest == 0:
+                self.watch(EPOLLIN)
+            station.enqueue(self, WAIT_HEAD)
+        return KEEP
+
+    cdef int begin(self, scan_head *head, const uint8_t *data, size_t size) except -1:
+        """A whole head: make the environ, frame the body, keep what belongs to later requests."""
+        cdef Station station = self.station
+        cdef const uint8_t *rest = data + head.head_len
+        cdef size_t rest_size = size - head.head_len
+        cdef size_t take
+        cdef int fault = 0
+        self.exchange.minor = head.minor
+        if self.interest == 0 or station.lagged:
+            # It may have waited in the kernel: for accept, or while this worker was inside the application.
+            self.exchange.queue_ns = self.waited()
+        self.asked_close = not head.keep_alive
+        self.persist = head.keep_alive and station.queues[<int>WAIT_IDLE].span > 0
+        self.head_only = head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
+        self.environ = station.environs.build(
+            head, data, self.base, self.remote_addr, self.remote_port, self.trusted, &fault
+        )
+        if self.exchange.queue_ns >= 1000000:
+            self.environ[QUEUE_MS] = self.exchange.queue_ns / 1e6
+            if station.queue_limit and self.exchange.queue_ns > station.queue_limit:
+                fault = FAULT_OVERLOADED
+        if head.form == FORM_AUTHORITY:
+            # RFC 9110 9.3.6: a 2xx to CONNECT opens a tunnel; no application can mean that.
+            fault = FAULT_CONNECT
+        if fault:
+            return self.refuse(fault)
+        if not (head.chunked or head.content_length):
+            self.keep_rest(rest, rest_size)
+            self.move(READY)
+            unlink(&self.link)
+            return WAITING
+
+        if head.content_length > station.body_limit > 0:
+            return self.refuse(FAULT_BODY_TOO_LARGE)
+        if station.stream_bodies:
+            return self.begin_stream(head, rest, rest_size)
+        self.body = Body.__new__(Body)
+        self.body.begin(head.content_length, station.body_memory_limit, station.open_spool)
+        self.body_left = head.content_length
+        self.body_mark = 0
+        self.chunked_in = head.chunked
+        self.move(BODY)
+        if self.chunked_in:
+            self.begin_chunks()
+        if rest_size:
+            if self.chunked_in:
+                fault = self.feed(rest, rest_size)
+            else:
+                take = rest_size if rest_size < self.body_left else self.body_left
+                try:
+                    self.body.append(rest, take)
+                except OSError as error:
+                    return self.spool_failed(error)
+                self.body_left -= take
+                if self.body_left == 0:
+                    self.keep_rest(rest + take, rest_size - take)
+                    return self.body_done()
+                self.free_saved()
+                fault = KEEP
+            if self.state != BODY:
+                return fault
+        else:
+            self.free_saved()
+            if head.expect_continue:
+                # RFC 9110 10.1.1: before reading, and not when the body is on its way already.
+                send(self.descriptor, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL)
+        if self.interest == 0:
+            self.watch(EPOLLIN)
+        station.enqueue(self, WAIT_BODY)
+        return KEEP
+
+    cdef int begin_stream(self, scan_head *head, const uint8_t *rest, size_t size) except -1:
+        """The application is called now, and reads the body itself."""
+        self.body_left = head.content_length
+        self.chunked_in = head.chunked
+        self.expecting = head.expect_continue
+        self.body_over = False
+        self.streaming = True
+        self.streamed = 0
+        if self.chunked_in:
+            self.begin_chunks()
+        self.keep_rest(rest, size)
+        self.fresh = False  # it is this request's body first
+        self.environ[WSGI_INPUT] = make_stream(self)
+        self.move(READY)
+        unlink(&self.link)
+        return WAITING
+
+    cdef int begin_chunks(self) except -1:
+        if self.chunks == NULL:
+            self.chunks = <scan_chunks *>malloc(sizeof(scan_chunks))
+            if self.chunks == NULL:
+                raise MemoryError()
+        scan_chunks_begin(self.chunks)
+        return 0
+
+    cdef int64_t waited(self) noexcept:
+        """ns since the client's last bytes came in (man 7 tcp, TCP_INFO); 0 where the kernel cannot tell."""
+        cdef tcp_info info
+        cdef socklen_t size = sizeof(info)
+        if self.local or getsockopt(self.descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0:
+            return 0
+        return <int64_t>info.tcpi_last_data_recv * 1000000
+
+    # --- body ---
+
+    cdef int read_body(self) except -1:
+        cdef Station station = self.station
+        cdef uint8_t *into
+        cdef size_t room
+        cdef ssize_t n
+        cdef int i, outcome
+        for i in range(RECEIVES):
+            into = NULL if self.chunked_in else self.body.room(&room)
+            if into == NULL:
+                into = station.buffer
+                room = station.buffer_size
+            if not self.chunked_in and room > self.body_left:
+                room = self.body_left
+            n = recv(self.descriptor, into, room, 0)
+            if n < 0 and errno in (EAGAIN, EINTR):
+                return KEEP
+            if n <= 0:
+                station.slot.statuses[0] += 1
+                return self.drop()
+            if self.chunked_in:
+                outcome = self.feed(into, n)
+                if self.state != BODY:
+                    return outcome
+            else:
+                if into == station.buffer:
+                    try:
+                        self.body.append(into, n)
+                    except OSError as error:
+                        return self.spool_failed(error)
+                else:
+                    self.body.took(n)
+                self.body_left -= n
+                if self.body_left == 0:
+                    return self.body_done()
+            if <size_t>n < room:
+                break
+        return KEEP
+
+    cdef int feed(self, const uint8_t *data, size_t size) except -1:
+        """Chunked bytes. Leaves BODY when the body is over or refused."""
+        cdef Station station = self.station
+        cdef size_t used, at, length
+        cdef scan_status found
+        while True:
+            found = scan_chunks_run(self.chunks, data, size, TRAILER_LIMIT, &used, &at, &length)
+            if found == SCAN_FAULTY:
+                return self.refuse(self.chunks.fault)
+            if found == SCAN_DATA:
+                if self.body.total + self.chunks.left + length > station.body_limit:
+                    return self.refuse(FAULT_BODY_TOO_LARGE)  # by its announced size, before it comes
+                try:
+                    self.body.append(data + at, length)
+                except OSError as error:
+                    return self.spool_failed(error)
+            data += used
+            size -= used
+            if found == SCAN_MORE:
+                self.free_saved()
+                return KEEP
+            if found == SCAN_DONE:
+                self.keep_rest(data, size)
+                return self.body_done()
+
+    cdef int body_done(self) except -1:
+        cdef Body body = self.body
+        self.exchange.body_in = body.total
+        if self.chunked_in:
+            # The length is known now, so applications need not know of chunks (Django reads by it).
+            self.environ[CONTENT_LENGTH] = str(body.total)
+        try:
+            self.environ[WSGI_INPUT] = body.finish()
+            if body.large:
+                self.spooled = self.environ[WSGI_INPUT]
+        except OSError as error:
+            return self.spool_failed(error)
+        self.body = None
+        self.move(READY)
+        unlink(&self.link)
+        return WAITING
+
+    cdef int spool_failed(self, object error) except -1:
+        self.station.on_notice(f"request body could not be spooled: {error}")
+        return self.refuse(FAULT_SPOOL)
+
+    # --- streamed body: read by the application, in its thread or greenlet ---
+
+    cdef bytes pull(self, Py_ssize_t most):
+        """The next bytes of the body, at most so many; b"" at its end. Waits, then raises BodyFault."""
+        cdef bytes data
+        cdef size_t held, used, at, size
+        cdef scan_status found
+        cdef ssize_t n
+        if self.body_over:
+            return b""
+        if most > PULL_SIZE:
+            most = PULL_SIZE
+        if self.expecting:
+            self.expecting = False
+            if self.saved == NULL:
+                send(self.descriptor, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL)
+        while True:
+            held = self.saved_to - self.saved_from
+            if not self.chunked_in:
+                if <uint64_t>most > self.body_left:
+                    most = self.body_left
+                if held:
+                    size = min(held, <size_t>most)
+                    data = (<const char *>(self.saved + self.saved_from))[:size]
+                    self.saved_from += size
+                else:
+                    data = PyBytes_FromStringAndSize(NULL, most)
+                    n = self.wait_recv(<uint8_t *>PyBytes_AS_STRING(data), most)
+                    if n < most:
+                        data = data[:n]
+                    size = n
+                self.body_left -= size
+                if self.body_left == 0:
+                    self.end_stream()
+                self.exchange.body_in += size
+                return data
+            if held:
+                if self.streamed:  # of the chunk at hand, in what was received
+                    size = min(self.streamed, <size_t>most)
+                    data = (<const char *>(self.saved + self.saved_from))[:size]
+                    self.saved_from += size
+                    self.streamed -= size
+                    self.exchange.body_in += size
+                    return data
+                found = scan_chunks_run(
+                    self.chunks, self.saved + self.saved_from, held, TRAILER_LIMIT, &used, &at, &size
+                )
+                if found == SCAN_FAULTY:
+                    self.persist = False
+                    raise BodyFault(self.chunks.fault, "the chunks of the request body are malformed")
+                if found == SCAN_DATA:
+                    if self.exchange.body_in + self.chunks.left + size > self.station.body_limit:
+                        self.persist = False
+                        raise BodyFault(FAULT_BODY_TOO_LARGE, "the request body is larger than its limit")
+                    self.saved_from += at
+                    self.streamed = size
+                    continue
+                self.saved_from += used
+                if found == SCAN_DONE:
+                    self.end_stream()
+                    return b""
+            self.save(NULL, PULL_SIZE)
+            self.saved_to += self.wait_recv(self.saved + self.saved_to, PULL_SIZE)
+
+    cdef ssize_t wait_recv(self, uint8_t *data, size_t size) except -1:
+        """Receive at least one byte, others being served meanwhile."""
+        cdef Station station = self.station
+        cdef pollfd ready
+        cdef ssize_t n
+        cdef int64_t deadline = monotonic_ns() + station.queues[<int>WAIT_BODY].span
+        cdef int64_t left
+        while True:
+            n = recv(self.descriptor, data, size, 0)
+            if n > 0:
+                return n
+            if n == 0 or errno not in (EAGAIN, EINTR):
+                self.gone = True
+                raise BodyFault(0, "the client has left before its request body was complete")
+            left = (deadline - monotonic_ns()) // 1000000
+            if left <= 0:
+                self.persist = False
+                raise BodyFault(FAULT_BODY_TIMEOUT, "the request body did not arrive in time")
+            if station.wait_readable is not None:
+                station.wait_readable(self, deadline)
+            else:
+                ready.fd = self.descriptor
+                ready.events = POLLIN
+                with nogil:
+                    poll(&ready, 1, <int>min(left, <int64_t>60000))
+
+    cdef int end_stream(self) except -1:
+        self.body_over = True
+        if self.saved_from == self.saved_to:
+            self.free_saved()
+        else:
+            self.fresh = True
+        return 0
+
+    cdef int look_for_end(self) except -1:
+        """The application answers: if the body's end is here already, the connection may go on."""
+        cdef size_t used, at, size
+        if self.chunked_in and self.streamed == 0 and self.saved_to > self.saved_from:
+            if scan_chunks_run(
+                self.chunks, self.saved + self.saved_from, self.saved_to - self.saved_from, TRAILER_LIMIT, &used, &at, &size
+            ) == SCAN_DONE:
+                self.saved_from += used
+                return self.end_stream()
+        self.persist = False
+        return 0
+
+    # --- bytes kept ---
+
+    cdef int save(self, const uint8_t *data, size_t size) except -1:
+        """Append to the saved bytes; data NULL: only make room for size more."""
+        cdef size_t held = self.saved_to - self.saved_from
+        cdef size_t need = held + size
+        cdef uint8_t *room
+        if self.saved_from and (held == 0 or self.saved_size - self.saved_to < size):
+            memmove(self.saved, self.saved + self.saved_from, held)
+            self.saved_from = 0
+            self.saved_to = held
+        if need > self.saved_size:
+            need = need if self.saved_size * 2 < need else self.saved_size * 2
+            room = <uint8_t *>realloc(self.saved, need)
+            if room == NULL:
+                raise MemoryError()
+            self.saved = room
+            self.saved_size = need
+        if data != NULL:
+            memcpy(self.saved + self.saved_to, data, size)
+            self.saved_to += size
+        return 0
+
+    cdef int keep_rest(self, const uint8_t *data, size_t size) except -1:
+        """What follows the request: pipelined bytes, looked at when this one is answered."""
+        if size == 0:
+            self.free_saved()
+        elif self.saved != NULL:
+            self.saved_from = self.saved_to - size
+            self.fresh = True
+        else:
+            self.save(data, size)
+            self.fresh = True
+        return 0
+
+    cdef void free_saved(self) noexcept:
+        if self.saved != NULL:
+            free(self.saved)
+            self.saved = NULL
+        self.saved_from = self.saved_to = self.saved_size = 0
+        self.fresh = False
+
+    cdef void free_partial(self) noexcept:
+        if self.partial != NULL:
+            free(self.partial)
+            self.partial = NULL
+
+    cdef int let_go(self) except -1:
+        self.free_saved()
+        self.free_partial()
+        if self.chunks != NULL:
+            free(self.chunks)
+            self.chunks = NULL
+        self.body = None
+        return 0
+
+    # --- refusal ---
+
+    cdef int refuse(self, int code) except -1:
+        """Answer a request that never reaches the application, and close."""
+        cdef Station station = self.station
+        cdef tuple answer = <tuple>station.refusals[code]
+        cdef bytes text
+        if self.exchange.begin_ns == 0:
+            self.exchange.begin_ns = monotonic_ns()
+        self.exchange.status = answer[0]
+        self.persist = False
+        station.slot.client_faults += 1
+        text = answer[1] + station.stamp[:station.stamp_len] + answer[2]
+        if not self.head_only:
+            text += answer[3]
+            self.exchange.body_out = len(answer[3])
+        # The kernel's buffer is empty here, or nearly; what it does not take, a client at fault does not get.
+        if send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL) < 0:
+            self.gone = errno not in (EAGAIN, EINTR)
+        self.record()
+        station.on_refusal(self.remote_addr, code)
+        self.environ = None
+        return self.drop() if self.gone else self.linger()

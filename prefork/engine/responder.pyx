@@ -1,0 +1,318 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False
+"""From what the application gives to bytes for the client: framing, files, faults (PEP 3333, RFC 9112 6)."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+from prefork.engine.client cimport Client
+from prefork.engine.receiver cimport Receiver
+from prefork.engine.response cimport FileWrapper, Response
+from prefork.engine.station cimport Station
+import io
+
+from prefork.engine.receiver import BodyFault
+
+cdef extern from "sys/socket.h" nogil:
+    enum:
+        MSG_MORE
+
+cdef extern from "sys/stat.h" nogil:
+    struct stat_t "stat":
+        int64_t st_size
+        unsigned int st_mode
+    int fstat(int descriptor, stat_t *facts)
+    bint S_ISREG(unsigned int mode)
+
+cdef extern from "octets.h" nogil:
+    size_t octets_decimal(char *out, uint64_t number)
+    size_t octets_hex(char *out, uint64_t number)
+
+# Engine fault codes (prefork/errors.py).
+cdef enum:
+    FAULT_APP = 67
+    FAULT_REQUEST_TIMEOUT = 69
+
+cdef enum:
+    JOIN_LIMIT = 1 << 20 # a list of chunks up to this many bytes goes out as one
+
+cdef tuple PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+cdef tuple PLAIN_READS = tuple(kind.read for kind in PLAIN_FILES)
+cdef bytes NOTHING = b""
+
+
+class RequestTimeout(BaseException):
+    """Raised inside a request that has run longer than --timeout. No Exception: applications catch those."""
+
+
+cdef class Responder(Receiver):
+    """A Receiver that answers."""
+
+    cdef int emit(self, object result) except -1:
+        """Send what the application returned, and close it exactly once (PEP 3333)."""
+        cdef object shut
+        if type(result) is list or type(result) is tuple:
+            return self.emit_list(result)
+        try:
+            if type(result) is FileWrapper:
+                if self.emit_file(<FileWrapper>result):
+                    return 0
+                self.ranged = True
+            for data in result:
+                if self.chunk(data):
+                    break
+            else:
+                self.end_body()
+        except BaseException as fault:
+            self.app_fault(fault)
+        shut = getattr(result, "close", None)
+        if shut is not None:
+            try:
+                shut()
+            except BaseException as fault:
+                self.app_fault(fault)
+        return 0
+
+    cdef int emit_list(self, object result) except -1:
+        cdef object data
+        cdef int64_t total = 0
+        for data in result:
+            if not isinstance(data, bytes):
+                raise TypeError(f"the application's iterable gave {type(data).__name__}, not bytes")
+            total += len(data)
+        if not self.response.sent and self.response.status:
+            if total <= JOIN_LIMIT:
+                data = result[0] if len(result) == 1 else NOTHING.join(result)
+                result = (data,)
+            self.open_head(total)
+        for data in result:
+            if self.give(data):
+                return 0
+        return self.end_body()
+
+    cdef int emit_file(self, FileWrapper wrapper) except -1:
+        """Begin to send a plain file from where it stands. 0: it is none, iterate instead."""
+        cdef Response response = self.response
+        cdef stat_t facts
+        cdef object reader, source
+        cdef int descriptor
+        cdef int64_t at, size
+        if not self.station.use_sendfile:
+            return 0
+        # Only where read() is the plain file's own: a GzipFile has a fileno() too.
+        reader = getattr(wrapper.filelike, "read", None)
+        reader = getattr(reader, "__wrapped__", reader)
+        source = getattr(reader, "__self__", None)
+        if not isinstance(source, PLAIN_FILES) or type(source).read not in PLAIN_READS:
+            return 0
+        descriptor = source.fileno()
+        if fstat(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode):
+            return 0
+        if response.status == 0:
+            raise AssertionError("the application returned before it called start_response")
+        at = source.tell()
+        size = facts.st_size - at if facts.st_size > at else 0
+        if not response.sent:
+            self.open_head(size)
+        if self.bodiless or self.gone:
+            return 0
+        if response.has_length and <uint64_t>size > self.length_left:
+            size = self.length_left
+        elif not response.has_length:
+            return 0
+        self.file = wrapper
+        self.file_descriptor = descriptor
+        self.file_at = at
+        self.file_left = size
+        self.length_left -= size
+        self.exchange.body_out += size
+        size = response.head_len
+        response.head_len = 0
+        if size:
+            self.transmit(response.head, size, NULL, 0, None, NULL, 0, MSG_MORE if self.file_left else 0)
+        self.end_body()
+        if self.pending_size == 0 and not self.gone:
+            self.send_file()
+        return 1
+
+    cdef int chunk(self, object data) except -1:
+        """Send one chunk; return when the next may be made. 1: the client is gone."""
+        if self.give(data):
+            return 1
+        if self.pending_size > self.station.response_limit:
+            self.make_room()
+        return 1 if self.gone else 0
+
+    cdef int give(self, object data) except -1:
+        """Send one chunk, or hold it. 1: the client is gone, there is no use in making more."""
+        cdef Response response = self.response
+        cdef const char *text
+        cdef size_t size, head_size = 0, tail_size = 0
+        cdef const char *head = NULL
+        cdef char line[20]
+        if not isinstance(data, bytes):
+            raise TypeError(f"the application's iterable gave {type(data).__name__}, not bytes")
+        size = PyBytes_GET_SIZE(data)
+        text = PyBytes_AS_STRING(data)
+        if response.status == 0:
+            raise AssertionError("the application gave a chunk before it called start_response")
+        if self.gone or self.ended:
+            return 1
+        if size == 0:
+            return 0
+        if not response.sent:
+            self.open_head(-1)
+        if response.head_len:
+            head = response.head
+        if self.bodiless:
+            size = 0
+        elif response.has_length:
+            if size > self.length_left:
+                # What was promised goes out, no more: the rest would be read as the next response.
+                size = self.length_left
+                self.length_left = 0
+                self.ended = True
+                if size or head != NULL:
+                    self.push(head, response.head_len, text, size, data, 0)
+                if self.ranged:
+                    return 1  # a file is sent as far as its Content-Length says (PEP 3333)
+                raise ValueError("the application gave more bytes than its Content-Length")
+            self.length_left -= size
+        elif self.chunked_out:
+            if head != NULL:
+                response.reserve(20)
+                response.head_len += octets_hex(response.head + response.head_len, size)
+                response.put(b"\r\n", 2)
+                head = response.head
+            else:
+                head_size = octets_hex(line, size)
+                line[head_size] = c'\r'
+                line[head_size + 1] = c'\n'
+                head = line
+                head_size += 2
+            tail_size = 2
+        if response.head_len:
+            head_size = response.head_len
+        if size or head_size:
+            self.push(head, head_size, text, size, data, tail_size)
+        return 1 if self.gone else 0
+
+    cdef int push(self, const char *head, size_t head_size, const char *text, size_t size, object owner,
+                  size_t tail_size) except -1:
+        """Account for body bytes and send them, with what goes before and behind."""
+        self.response.head_len = 0
+        self.exchange.body_out += size
+        return self.transmit(head, head_size, text, size, owner, b"\r\n", tail_size, 0)
+
+    cdef int end_body(self) except -1:
+        """The application has given its last chunk."""
+        cdef Response response = self.response
+        cdef size_t size
+        if response.status == 0:
+            raise AssertionError("the application returned before it called start_response")
+        if not response.sent:
+            self.open_head(0)
+        self.ended = True
+        size = response.head_len
+        response.head_len = 0
+        if self.gone:
+            return 0
+        if self.chunked_out:
+            self.transmit(response.head, size, b"0\r\n\r\n", 5, None, NULL, 0, 0)
+        elif size:
+            self.transmit(response.head, size, NULL, 0, None, NULL, 0, 0)
+        if response.has_length and self.length_left and not self.bodiless:
+            self.cut = True
+            raise ValueError(f"the application gave {self.length_left} bytes less than its Content-Length")
+        return 0
+
+    cdef int open_head(self, int64_t length) except -1:
+        """Decide the framing and complete the head (RFC 9112 6). length: of the body when known, else -1."""
+        cdef Response response = self.response
+        cdef Station station = self.station
+        cdef char number[24]
+        response.sent = True
+        if self.slot != NULL and self.slot_index >= 0:
+            station.unanswered[self.slot_index] = -1
+        response.reserve(0)
+        self.exchange.status = response.status
+        self.bodiless = self.head_only or response.status == 204 or response.status == 304
+        if response.has_length:
+            self.length_left = response.length
+        elif self.bodiless:
+            if length > 0 and self.head_only:
+                response.put(b"Content-Length: ", 16)
+                response.put(number, octets_decimal(number, length))
+                response.put(b"\r\n", 2)
+        elif length >= 0:
+            response.put(b"Content-Length: ", 16)
+            response.put(number, octets_decimal(number, length))
+            response.put(b"\r\n", 2)
+            response.has_length = True
+            self.length_left = length
+        elif self.exchange.minor:
+            response.put(b"Transfer-Encoding: chunked\r\n", 28)
+            self.chunked_out = True
+        else:
+            self.until_close = True
+            self.persist = False
+        if station.draining:
+            self.persist = False
+        if self.streaming and not self.body_over:
+            self.look_for_end()
+        if not self.persist:
+            response.put(b"Connection: close\r\n", 19)
+        elif self.exchange.minor == 0:
+            response.put(b"Connection: keep-alive\r\n", 24)
+        if not response.has_server:
+            response.put(station.stamp, station.server_len)
+        if not response.has_date:
+            response.put(station.stamp + station.server_len, station.stamp_len - station.server_len)
+        response.put(b"\r\n", 2)
+        return 0
+
+    cdef int hint(self, list headers) except -1:
+        """103 Early Hints (RFC 8297). Left out for HTTP/1.0 and once the head is on its way."""
+        cdef Response hints
+        if self.exchange.minor == 0 or self.response.sent or self.gone:
+            return 0
+        hints = Response()
+        hints.start("200 ", headers)
+        if hints.has_length:
+            raise ValueError("early_hints: Content-Length has no place in a 103")
+        # The status line of a final response was only a stand-in for the check of the fields.
+        hints.put(b"\r\n", 2)
+        cdef bytes text = b"HTTP/1.1 103 Early Hints\r\n" + hints.head[15:hints.head_len]
+        self.transmit(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), NULL, 0, None, NULL, 0, 0)
+        return 0
+
+    cdef int app_fault(self, object fault) except -1:
+        """An exception out of the application: told once; the client gets a 500 or sees the body cut."""
+        cdef Response response = self.response
+        cdef tuple answer
+        cdef int code = FAULT_APP
+        self.inside = False
+        if self.gone and isinstance(fault, (ConnectionError, BodyFault)):
+            return 0  # its read or write was told that the client left
+        if isinstance(fault, RequestTimeout):
+            code = FAULT_REQUEST_TIMEOUT  # told by whoever raised it, with all stacks
+        elif isinstance(fault, BodyFault) and fault.code:
+            code = fault.code
+            self.station.slot.client_faults += 1
+        else:
+            self.station.slot.app_faults += 1
+            self.station.on_app_fault(self.environ, fault)
+        if self.ended:
+            return 0
+        if response.sent:
+            self.cut = self.ended = True
+            return 0
+        response.headers = None
+        answer = <tuple>self.station.refusals[code]
+        response.status = answer[0]
+        response.has_length = response.has_date = response.has_server = False
+        response.head_len = 0
+        response.reserve(len(answer[1]) + 64)
+        response.put(answer[1], len(answer[1]))
+        response.put(b"Content-Type: text/plain; charset=latin-1\r\n", 43)
+        self.persist = False
+        self.open_head(len(answer[3]))
+        self.give(answer[3])
+        return self.end_body()
