@@ -414,7 +414,11 @@ class Master:
         from .watch import describe
 
         engine = watcher.engine
-        if changes := watcher.changes():
+        known = watcher.engine
+        changes = watcher.changes()
+        if watcher.engine != known:
+            self.log.info("source files are watched (%s)", watcher.engine)
+        if changes:
             self._reload(describe(changes, self.settings.chdir))
         if watcher.engine != engine:
             self.log.info("source files are watched (%s)", watcher.engine)
