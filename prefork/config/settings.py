@@ -220,7 +220,7 @@ class Settings(Record):
         help="where temporary files go; none: the system's place")
     stream_request_body: bool = row(
         "--stream-request-body", "limits", default=False, kind=Toggle(),
-        help="threads, gevent: call the application before the body is complete", later=_LATER)
+        help="threads, gevent: call the application before the body is complete")
     response_buffer_limit: int = row(
         "--response-buffer-limit", "limits", default=8 << 20, kind=Size(64 << 10, 1 << 40),
         help="how much of a response waits in memory for a slow client")
