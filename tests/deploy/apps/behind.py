@@ -59,6 +59,10 @@ def facts(environ: Environ, query: dict[str, str], start_response: StartResponse
     return answer(start_response, json.dumps(shown).encode())
 
 
+def variables(environ: Environ, query: dict[str, str], start_response: StartResponse) -> Iterable[bytes]:
+    return answer(start_response, json.dumps(sorted(os.environ)).encode())
+
+
 def upload(environ: Environ, query: dict[str, str], start_response: StartResponse) -> Iterable[bytes]:
     digest, length = hashlib.sha256(), 0
     while data := environ["wsgi.input"].read(1 << 20):
@@ -91,6 +95,7 @@ PAGES = {
     "/version": version,
     "/echo": echo,
     "/environ": facts,
+    "/variables": variables,
     "/upload": upload,
     "/stream": stream,
     "/handed-out": handed_out,

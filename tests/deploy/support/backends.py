@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from launcher import Server, listen
 from places import APPS
@@ -31,15 +31,21 @@ class Backend:
 
 
 def start_backend(
-    stack: ExitStack, folder: Path, *flags: str, unix: bool = False, workers: int = 2, **options: Any
+    stack: ExitStack,
+    folder: Path,
+    *flags: str,
+    unix: bool = False,
+    workers: int = 2,
+    env: Mapping[str, str] | None = None,
 ) -> Backend:
     """Start one; it is stopped with TERM, and judged, when the stack is closed."""
     (folder / "seen").write_text("")
     (folder / "version").write_text("1")
+    (folder / "fragile").write_text("1")  # code that a test may take away
     command = ["behind:application", "-w", str(workers), "--pythonpath", str(APPS), *flags]
     address = str(folder / "prefork.sock") if unix else ("127.0.0.1", 0)
-    env = {"PREFORK_TEST_SEEN": str(folder / "seen"), "PREFORK_TEST_VERSION": str(folder / "version")}
-    server = Server(command, listeners=[listen(address)], env=env, cwd=folder, **options)
+    told = {"PREFORK_TEST_SEEN": str(folder / "seen"), "PREFORK_TEST_VERSION": str(folder / "version")}
+    server = Server(command, listeners=[listen(address)], env={**told, **(env or {})}, cwd=folder)
     stack.callback(server.kill)
     server.wait_ready()
     return Backend(server, folder)

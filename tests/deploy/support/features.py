@@ -20,8 +20,8 @@ def need_setting(*names: str) -> None:
 
 
 def need_notify() -> None:
-    """Skip while nothing says READY=1 to systemd."""
-    if not _says("READY=1"):
+    """Skip while nothing uses the socket that systemd listens on."""
+    if not _says("NOTIFY_SOCKET"):
         pytest.skip("prefork does not talk to systemd yet")
 
 
