@@ -142,21 +142,18 @@ def memory_kib(root: int) -> int:
     return total
 
 
-def switches(root: int) -> int:
-    """Times that the threads of the tree went to sleep by themselves: each is one wake-up later."""
-    total = 0
+def switches(root: int) -> dict[int, int]:
+    """Thread -> times that it went to sleep by itself: each is one wake-up later."""
+    found = {}
     for pid in pids(root):
         try:
             for task in Path(f"/proc/{pid}/task").iterdir():
-                status = (task / "status").read_text()
-                total += sum(
-                    int(line.split()[1])
-                    for line in status.splitlines()
-                    if line.startswith("voluntary_ctxt_switches")
-                )
+                for line in (task / "status").read_text().splitlines():
+                    if line.startswith("voluntary_ctxt_switches"):
+                        found[int(task.name)] = int(line.split()[1])
         except OSError:
             continue
-    return total
+    return found
 
 
 class Ledger:

@@ -88,7 +88,7 @@ def _cells(run: Run, case: Case, server: str) -> tuple[str, ...]:
         cells.append("-" if figure is None else f"{figure.median:,.{column.digits}f}")
     headline = results.figure(case.name, server, case.headline)
     cells.append("-" if headline is None or headline.rounds < 2 else f"{headline.spread * 100:.0f} %")
-    for other in (US, LIMIT) if case.with_limit else (US,):
+    for other in (case.reference, LIMIT) if case.with_limit else (case.reference,):
         ratio = results.ratio(case.name, server, other, case.headline)
         cells.append("-" if ratio is None else f"{ratio.median:.2f}")
     return tuple(cells)
@@ -96,7 +96,7 @@ def _cells(run: Run, case: Case, server: str) -> tuple[str, ...]:
 
 def heads(case: Case) -> tuple[str, ...]:
     own = tuple(column.head for column in COLUMNS[case.probe])
-    return (*own, "spread", "/ prefork", *(("/ limit",) if case.with_limit else ()))
+    return (*own, "spread", f"/ {case.reference}", *(("/ limit",) if case.with_limit else ()))
 
 
 def remarks(run: Run, case: Case, server: str) -> list[str]:

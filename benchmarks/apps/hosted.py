@@ -12,10 +12,12 @@ import sys
 
 
 def bjoern(app, port, workers, log):
-    """README of bjoern, "Multiple Processes": listen once, fork, run in each."""
+    """README of bjoern, "Multiple Processes": listen once, fork, run in each. TCP_NODELAY is our kindness."""
+    import socket
+
     import bjoern
 
-    bjoern.listen(app, "127.0.0.1", port)
+    bjoern.listen(app, "127.0.0.1", port).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if workers == 1:
         bjoern.run()
     else:
@@ -26,6 +28,7 @@ def fastwsgi(app, port, workers, log):
     """`fastwsgi.run`, with its own option for several processes."""
     import fastwsgi
 
+    fastwsgi.server.tcp_nodelay = 1
     if workers == 1:
         fastwsgi.run(wsgi_app=app, host="127.0.0.1", port=port, loglevel=2)
     else:
@@ -47,15 +50,10 @@ def pywsgi(app, port, workers, log):
     listener.bind(("127.0.0.1", port))
     listener.listen(1024)
     server = WSGIServer(listener, app, log=open(log, "a") if log else None)  # noqa: SIM115, PTH123
-    server.init_socket()
-    if workers == 1:
-        server.serve_forever()
-    for _ in range(workers):
+    for _ in range(workers - 1):
         if gevent_os.fork() == 0:
-            server.start_accepting()
-            server._stop_event.wait()
-            os._exit(0)
-    signal.pause()
+            break
+    server.serve_forever()
 
 
 def fork(run, workers):

@@ -42,6 +42,7 @@ class Visitor:
     keep_alive: bool = True
     think: Callable[[], float] | None = None
     per_connection: int = 0
+    delay: float = 0.0  # seconds from the swarm's start to the first request
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ class Swarm:
         for line in self._owner_by_line:
             self.tally.connections += line.connections
             self.tally.idle_closed += line.idle_closed
+            self.tally.kept += line.fd >= 0 and not line.busy
             line.close()
         self._epoll.close()
         os.close(self._wake_read)
@@ -236,7 +238,7 @@ class _Lone:
 
     def start(self, now: float) -> None:
         # Never straight from `ended`: a server that refuses would make that a recursion.
-        self._swarm.at(now, self._next)
+        self._swarm.at(now + self._visitor.delay, self._next)
 
     def ended(self, line: Line, outcome: Outcome, now: float) -> None:
         pause = self._visitor.think() if self._visitor.think else 0.0

@@ -34,6 +34,7 @@ class Tally:
         self.records: list[Record] = []
         self.connections = 0
         self.idle_closed = 0  # kept-alive connections that the server had closed before they were used again
+        self.kept = 0  # connections that were alive and idle when the swarm ended
         self.unbegun = 0  # arrivals that found no free connection until the swarm stopped
         self.workers: Counter[str] = Counter()  # requests by X-Worker
         self._ended: dict[str, array[float]] = {}

@@ -73,7 +73,7 @@ def test_manners_are_observed(cores: Cores, tmp_path: Path) -> None:
         found = manners.observe(running)
     assert set(found) == {check.name for check in manners.CHECKS}
     assert not found["keep-alive"]
-    assert not found["chunked"]
+    assert not found["framing"]
     assert found["sharing"] and found["streaming"] and found["close()"] and found["Date"]
     assert found["short body"]
     assert not found["long body"]
