@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from ..config import hooks
 from ..engine.scoreboard import Scoreboard, WorkerState
 from ..errors import PreforkError
-from ..net import channel, signals, systemd
+from ..net import channel, notify, signals, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
@@ -27,9 +27,11 @@ from ..telemetry.title import set_title
 from . import death, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .crew import Child, Crew
-from .fleet import Fleet
+from .fleet import Course, Fleet
 from .generation import Failure
+from .phases import SERVES, Phase
 from .requests import Overdue, Verdict
+from .service import Service, progresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class Master:
         self._crew = Crew(self._poll)
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
+        self._service = Service(notify.Notify(), self._progresses)
         self._launch: Launch | None = None
         self._pidfile: PidFile | None = None
         self._started = 0.0
@@ -118,6 +121,8 @@ class Master:
         settings = self.settings
         self._started = time.monotonic()
         passed = [fd for fd, _ in systemd.passed()]  # addressed to this pid, which a daemon changes
+        self._service = Service(notify.from_environ(), self._progresses)
+        self._service.starting(self._started)
         if settings.daemon:
             from . import daemon
 
@@ -163,7 +168,7 @@ class Master:
     def _loop(self) -> None:
         fleet, poll = self._fleet, self._poll
         while self._exit_code is None:
-            events = poll.poll(_milliseconds(min(fleet.wake, self._watch_deadline)))
+            events = poll.poll(_milliseconds(min(fleet.wake, self._watch_deadline, self._service.wake)))
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
                     self._hear(child)
@@ -178,6 +183,8 @@ class Master:
                 self._watch(now)
             if now >= fleet.wake:
                 self._act(fleet.tick(now))
+            if now >= self._service.wake:
+                self._service.tick(now)
 
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
@@ -187,9 +194,11 @@ class Master:
                 self._reap()
             case signal.SIGTERM:
                 self.log.info("TERM: draining, for %g s at most", self.settings.graceful_timeout)
+                self._service.stopping("draining", now)
                 self._act(fleet.stop(now))
             case signal.SIGINT | signal.SIGQUIT:
                 self.log.info("%s: stopping", signals.name(number))
+                self._service.stopping("stopping", now)
                 self._act(fleet.quit(now))
             case signal.SIGHUP:
                 self._reload("HUP")
@@ -208,6 +217,7 @@ class Master:
                 pass  # WINCH at a terminal: its window has another size
 
     def _reload(self, why: str) -> None:
+        self._service.reloading(f"reloading: {why}", time.monotonic())
         if self._read_settings is None:
             settings = self.settings
         else:
@@ -218,6 +228,7 @@ class Master:
                 self.log.configure(settings)
             except PreforkError as fault:
                 self.log.error("reload refused, nothing is changed: %s", fault)
+                self._say_ready("reload refused: ")
                 return
             for line in kept:
                 self.log.warning("reload: %s", line)
@@ -258,8 +269,9 @@ class Master:
                     self._settled(generation)
                 case Forget(generation=generation):
                     self._settings_of.pop(generation, None)
-                case Abandoned():
-                    pass  # who asked for the reload is told, once there is a way to ask
+                case Abandoned(cause=cause):
+                    if self._fleet.next is None:
+                        self._say_ready(f"reload failed ({cause}): ")
                 case Exit(code=code):
                     self._exit_code = code
 
@@ -276,6 +288,26 @@ class Master:
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
+        self._say_ready()
+
+    def _say_ready(self, after: str = "") -> None:
+        """Tell the service manager, unless a reload is still under way, what serves."""
+        fleet = self._fleet
+        if fleet.next is None and fleet.course is Course.SERVING and fleet.current is not None:
+            what = f"generation {fleet.current.number}, {start.workers(fleet.size)}"
+            self._service.ready(f"{after}{what} at {' '.join(self.server.address)}", time.monotonic())
+
+    def _progresses(self, now: float) -> bool:
+        """Does at least one worker? None has to where none is wanted, or not yet, or no longer."""
+        fleet = self._fleet
+        if fleet.course is not Course.SERVING or not fleet.size:
+            return True
+        for worker in fleet.workers:
+            if worker.phase is Phase.BOOTING:
+                return True  # boot_timeout is the judge of that
+            if worker.phase in SERVES and progresses(self._scoreboard, worker.slot, now):
+                return True
+        return False
 
     def _fork(self, slot: int, generation: int) -> list[Action]:
         settings = self._settings_of[generation]
@@ -314,6 +346,7 @@ class Master:
             assert self._signals is not None
             self._signals.forget()
             self._crew.let_go()
+            self._service.close()
             if self._launch is not None:
                 self._launch.close()
             if self._watcher is not None:
