@@ -77,7 +77,7 @@ def test_forged_fields_count_for_nothing(pair: Pair) -> None:
 
 
 def test_connections_to_prefork_are_kept(pair: Pair) -> None:
-    """Requests of one client do not each cost a connection to prefork, but with httpd (its file says why)."""
+    """Requests of one client do not each cost a connection to prefork."""
     ports = set()
     with pair.connect() as client:
         for _ in range(20):
@@ -86,8 +86,7 @@ def test_connections_to_prefork_are_kept(pair: Pair) -> None:
             environ = json.loads(response.body)
             # A Unix socket has no port; the worker that holds the connection stays the same at least.
             ports.add(environ.get("REMOTE_PORT") or response.get("x-worker"))
-    if pair.proxy.name != "apache":
-        assert len(ports) == 1, ports
+    assert len(ports) == 1, ports
 
 
 def test_large_upload(pair: Pair) -> None:

@@ -48,4 +48,6 @@ def start_backend(
     server = Server(command, listeners=[listen(address)], env={**told, **(env or {})}, cwd=folder)
     stack.callback(server.kill)
     server.wait_ready()
+    if unix:
+        (folder / "prefork.sock").chmod(0o666)  # the proxy may be another user
     return Backend(server, folder)

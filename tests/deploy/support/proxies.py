@@ -98,12 +98,22 @@ def apache(program: str, upstream: Upstream, *, modules: Path = Path("/usr/lib/a
             "/srv/project": str(folder),
         },
     )
+    user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
     loads = "\n".join(f"LoadModule {name}_module {modules}/mod_{name}.so" for name in APACHE_MODULES)
     (folder / "httpd.conf").write_text(
         f"""ServerRoot {folder}
 {loads}
 ServerName localhost
 Listen {text(address)}
+{user}
+# One process, always: httpd hangs up on kept-alive clients when it ends a process that it no longer needs,
+# and that would be counted as lost here.
+ServerLimit 1
+StartServers 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MinSpareThreads 1
+MaxSpareThreads 64
 PidFile {folder}/httpd.pid
 DefaultRuntimeDir {folder}
 Mutex file:{folder}
