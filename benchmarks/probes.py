@@ -85,10 +85,10 @@ def _throughput(bench: Bench, server: Server, case: Case) -> Reading:
             load = _wrk(bench, running, case, bench.seconds)
         busy = machine.busy_seconds(bench.cores.server) - busy
         reading = Reading(errors=dict(load.errors))
-        if not witness.framed and reading.errors.get("read", 0) <= load.requests + case.connections:
-            # The end of the connection ends the body: legal, and a read error to wrk, once a request.
+        if witness.closes_unsaid and reading.errors.get("read", 0) <= load.requests + case.connections:
+            # Legal, and a read error to wrk, once a request.
             reading.errors.pop("read", None)
-            reading.note = "closes the connection to end an answer, so errors cannot be told from ends"
+            reading.note = "closes without saying so, or to end an answer: errors cannot be told from ends"
         if not running.alive:
             reading.errors["died"] = 1
         size = witness.size
@@ -122,7 +122,7 @@ class Witness:
     """A right answer, seen before the load."""
 
     size: int  # bytes of its body
-    framed: bool  # by Content-Length or chunks
+    closes_unsaid: bool  # its end is the connection's, or the connection ends and the head does not say so
 
 
 def _witness(running: Running, case: Case) -> Witness:
@@ -130,8 +130,9 @@ def _witness(running: Running, case: Case) -> Witness:
     seen: list[Witness] = []
 
     def check(answer: Answer) -> str | None:
+        says_close = b"close" in answer.headers.get(b"connection", b"").lower()
         framed = b"content-length" in answer.headers or b"transfer-encoding" in answer.headers
-        seen.append(Witness(max(1, len(answer.body)), framed))
+        seen.append(Witness(max(1, len(answer.body)), not framed or (case.closes and not says_close)))
         return _wrong_size(answer, case)
 
     body = b"z" * case.request_body if case.request_body else None

@@ -272,7 +272,6 @@ SERVERS: tuple[Server, ...] = (
             "the C parser, 4 threads or what the case asks for, keep-alive 75 s (its default of 2 s "
             "drops idle clients)"
         ),
-        quick=True,
     ),
     Server(
         "gunicorn-gevent",
@@ -338,7 +337,6 @@ SERVERS: tuple[Server, ...] = (
         Kind.INLINE,
         fastwsgi,
         "as its README shows: imports, then forks. Log level 2 (errors), tcp_nodelay on",
-        quick=True,
     ),
     Server(
         "waitress",
