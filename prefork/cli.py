@@ -32,9 +32,11 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "reload": Command("new workers with the code and settings of now; the old ones drain"),
+    "reload": Command(
+        "new workers with the code and settings of now; the old ones drain", "prefork.operate.reload"
+    ),
     "upgrade": Command("a new master with the prefork that is installed now takes over"),
-    "status": Command("what the workers of a running server do"),
+    "status": Command("what the workers of a running server do", "prefork.operate.status"),
     "top": Command("the same, as a view that follows it"),
     "migrate": Command("print the prefork.toml that says what a gunicorn.conf.py says", "prefork.migrate"),
     "install-service": Command("write systemd units for this project", "prefork.service"),

@@ -30,6 +30,7 @@ TABLE = {
     # commands of their own, run instead of serving
     "migrate": {"config", "errors"},
     "service": {"errors"},
+    "operate": {"errors", "net", "telemetry"},
     "django": {"config"},
     "prefork": set(),  # prefork/__init__.py
 }

@@ -91,12 +91,13 @@ class Settled(Action):
 class Abandoned(Action):
     """The generation came to nothing; the one before serves on. `cause` is one line for who asked for it."""
 
-    __slots__ = ("cause", "detail", "generation")
+    __slots__ = ("cause", "detail", "exit_code", "generation")
 
-    def __init__(self, generation: int, cause: str, detail: str = "") -> None:
+    def __init__(self, generation: int, cause: str, detail: str = "", exit_code: int = 1) -> None:
         self.generation = generation
         self.cause = cause
         self.detail = detail
+        self.exit_code = exit_code
 
 
 class Forget(Action):

@@ -69,6 +69,11 @@ class Fleet:
         return self.current.size if self.current is not None else 0
 
     @property
+    def serving(self) -> int:
+        """Workers that serve, of whatever generation."""
+        return sum(worker.phase in SERVES for worker in self.workers)
+
+    @property
     def wake(self) -> float:
         """When to call `tick` at the latest; inf: never."""
         deadlines = [worker.deadline for worker in self.workers if worker.phase is not Phase.FREE]
@@ -99,7 +104,7 @@ class Fleet:
                 self.current = self._generation(policy, Stage.FILLING)
             case Course.SERVING:
                 if self.next is not None:
-                    self._abandon(self.next, "a newer reload takes its place", "", now)
+                    self._abandon(self.next, Failure("a newer reload takes its place", exit_code=1), now)
                 self.next = self._generation(policy, Stage.CANARY)
             case Course.STOPPING:
                 self._say(WARNING, "reload ignored: the server is stopping")
@@ -395,7 +400,7 @@ class Fleet:
         else:
             generation.early_deaths = 0
         if generation is self.next and generation.early_deaths >= FILLING_DEATHS:
-            self._abandon(generation, f"its workers keep dying: worker {pid} {text}", "", now)
+            self._abandon(generation, Failure(f"its workers keep dying: worker {pid} {text}"), now)
             return
         again = f"; the next one in {wait:g} s" if wait else ""
         self._say(ERROR, f"worker {pid} {text}{again}")
@@ -410,20 +415,20 @@ class Fleet:
             for worker in self.workers:
                 self._tell(worker, Event.QUIT, now)
         elif generation is self.next:
-            self._abandon(generation, failure.cause, failure.detail, now)
+            self._abandon(generation, failure, now)
         else:
             wait = generation.blame(now, RETRY_BOOT_LIMIT)
             again = f"the next try in {wait:g} s" if wait else "trying again"
             self._say(ERROR, f"{failure.cause}; {again}", failure.detail)
 
-    def _abandon(self, generation: Generation, cause: str, detail: str, now: float) -> None:
+    def _abandon(self, generation: Generation, failure: Failure, now: float) -> None:
         """Give up the next generation; the current one was never touched."""
         assert self.current is not None
         self.next = None
         self._over(generation, now)
-        text = f"reload failed, generation {self.current.number} serves on: {cause}"
-        self._say(ERROR, text, detail)
-        self._out.append(Abandoned(generation.number, cause, detail))
+        text = f"reload failed, generation {self.current.number} serves on: {failure.cause}"
+        self._say(ERROR, text, failure.detail)
+        self._out.append(Abandoned(generation.number, failure.cause, failure.detail, failure.exit_code))
 
     def _over(self, generation: Generation | None, now: float) -> None:
         assert generation is not None

@@ -26,10 +26,12 @@ from ..net.signals import Signals
 from ..telemetry.title import set_title
 from . import death, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
+from .control import Control
 from .crew import Child, Crew
 from .fleet import Course, Fleet
 from .generation import Failure
 from .phases import SERVES, Phase
+from .reloads import Reloads
 from .requests import Overdue, Verdict
 from .service import Service, progresses
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from ..config.settings import Settings
+    from .control import Caller
     from .daemon import Launch
     from .pidfile import PidFile
     from .watch import Watcher
@@ -79,15 +82,16 @@ class Master:
         self.listeners: list[Listener] = []
         self.server = hooks.Server(settings, log)
         self._run_worker = run_worker
-        self._read_settings = read_settings
+        self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
-        self._settings_of: dict[int, Settings] = {1: settings}
-        self._newest = 1
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
         self._overdue = Overdue(self._scoreboard)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
+        self._control = Control(
+            self._poll, {"status": self._tell_status, "reload": lambda caller: self._reload("reload", caller)}
+        )
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
         self._service = Service(notify.Notify(), self._progresses)
@@ -138,6 +142,7 @@ class Master:
         self.server.address = tuple(each.text for each in self.listeners)
         self._signals = Signals(SIGNALS)
         self._poll.register(self._signals.fd, select.POLLIN)
+        self._open_control()
         # What exists now stays: a collection in a worker must not touch it, or its pages are copied.
         gc.freeze()
         self._act(self._fleet.start(start.policy(settings), time.monotonic()))
@@ -148,7 +153,14 @@ class Master:
             self._watch_files()
         set_title("master", self.server.proc_name)
 
+    def _open_control(self) -> None:
+        try:
+            self._control.open()
+        except OSError as error:
+            self.log.warning("prefork status and prefork reload cannot reach this server: %s", error.strerror)
+
     def _close(self) -> None:
+        self._control.close()
         if self._signals is not None:
             self._hook("on_exit", self.server)
         if self._watcher is not None:
@@ -174,6 +186,8 @@ class Master:
                     self._hear(child)
                 elif self._watcher is not None and fd == self._watcher.fileno():
                     self._files_changed(self._watcher)
+                else:
+                    self._control.hear(fd)
             assert self._signals is not None
             if events:
                 for number in self._signals.take():
@@ -216,27 +230,30 @@ class Master:
             case _:
                 pass  # WINCH at a terminal: its window has another size
 
-    def _reload(self, why: str) -> None:
+    def _reload(self, why: str, caller: Caller | None = None) -> None:
         self._service.reloading(f"reloading: {why}", time.monotonic())
-        if self._read_settings is None:
-            settings = self.settings
+        if self._fleet.course not in (Course.STARTING, Course.SERVING):
+            cause, code = "the server is stopping", 1
         else:
-            from ..config.load import for_reload
-
             try:
-                settings, kept = for_reload(self.settings, self._read_settings())
-                self.log.configure(settings)
+                settings = self._reloads.prepare(self.settings)
             except PreforkError as fault:
-                self.log.error("reload refused, nothing is changed: %s", fault)
-                self._say_ready("reload refused: ")
+                cause, code = str(fault), fault.exit_code
+            else:
+                self._hook("on_reload", self.server)
+                generation = self._reloads.begin(settings, caller)
+                self.log.info("%s: starting generation %d", why, generation)
+                self._act(self._fleet.reload(start.policy(settings), time.monotonic()))
                 return
-            for line in kept:
-                self.log.warning("reload: %s", line)
-        self._hook("on_reload", self.server)
-        self._newest += 1
-        self._settings_of[self._newest] = settings
-        self.log.info("%s: starting generation %d", why, self._newest)
-        self._act(self._fleet.reload(start.policy(settings), time.monotonic()))
+        self.log.error("reload refused, nothing is changed: %s", cause)
+        self._say_ready("reload refused: ")
+        if caller is not None:
+            caller.end(state="refused", cause=cause, exit_code=code)
+
+    def _tell_status(self, caller: Caller) -> None:
+        from ..telemetry.status import snapshot
+
+        caller.end(server=start.facts(self.server, self._fleet), **snapshot(self._scoreboard))
 
     def _reopen(self) -> None:
         self.log.reopen()
@@ -268,8 +285,9 @@ class Master:
                 case Settled(generation=generation):
                     self._settled(generation)
                 case Forget(generation=generation):
-                    self._settings_of.pop(generation, None)
-                case Abandoned(cause=cause):
+                    self._reloads.forget(generation)
+                case Abandoned(generation=generation, cause=cause, detail=detail, exit_code=code):
+                    self._reloads.failed(generation, cause, detail, code, self.settings)
                     if self._fleet.next is None:
                         self._say_ready(f"reload failed ({cause}): ")
                 case Exit(code=code):
@@ -284,10 +302,11 @@ class Master:
             daemon.silence()
 
     def _settled(self, generation: int) -> None:
-        self.settings = self.server.cfg = self._settings_of[generation]
+        self.settings = self.server.cfg = self._reloads.settings_of(generation)
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
+        self._reloads.done(generation, self._fleet.size)
         self._say_ready()
 
     def _say_ready(self, after: str = "") -> None:
@@ -310,7 +329,7 @@ class Master:
         return False
 
     def _fork(self, slot: int, generation: int) -> list[Action]:
-        settings = self._settings_of[generation]
+        settings = self._reloads.settings_of(generation)
         self._born += 1
         facade = hooks.Worker(settings, self.log, age=self._born, ppid=os.getpid(), slot=slot)
         self._hook("pre_fork", self.server, facade)
@@ -346,6 +365,7 @@ class Master:
             assert self._signals is not None
             self._signals.forget()
             self._crew.let_go()
+            self._control.close()
             self._service.close()
             if self._launch is not None:
                 self._launch.close()
@@ -427,7 +447,7 @@ class Master:
                     self._act(self._fleet.stuck(slot, f"{text} does not end (timeout)", now))
                 case Verdict.ABORT:
                     self._act(self._fleet.hung(slot, f"{text} does not end (timeout)", now))
-        spans = [each.timeout for each in self._settings_of.values() if each.timeout]
+        spans = [each.timeout for each in self._reloads.all_settings() if each.timeout]
         self._watch_deadline = min(following, now + min(spans, default=math.inf))
 
     # Source files, for --reload

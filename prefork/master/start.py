@@ -12,9 +12,12 @@ from .generation import Policy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
+    from ..config.hooks import Server
     from ..config.settings import Settings
     from ..net.listener import Listener
+    from .fleet import Fleet
 
 LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
 
@@ -55,6 +58,22 @@ def policy(settings: Settings) -> Policy:
         boot_timeout=settings.boot_timeout,
         graceful_timeout=settings.graceful_timeout,
     )
+
+
+def facts(server: Server, fleet: Fleet) -> dict[str, Any]:
+    """The server as `prefork status` tells it: one JSON object."""
+    current, following = fleet.current, fleet.next
+    return {
+        "version": __version__,
+        "pid": server.pid,
+        "name": server.proc_name,
+        "addresses": list(server.address),
+        "course": fleet.course.value,
+        "generation": current.number if current is not None else 0,
+        "next": following.number if following is not None else 0,
+        "workers": fleet.size,
+        "serving": fleet.serving,
+    }
 
 
 def line(settings: Settings, bound: Sequence[Listener]) -> str:

@@ -1,0 +1,90 @@
+"""The way to a running master: an abstract unix socket that its pid names, and what is said there.
+
+Abstract (unix(7)): nothing lies in a folder, so nothing is left behind by a kill -9, no folder has to be
+writable, and the name is gone with the process. Anybody may connect to such a name, or take it first; so
+both sides look at who the other is (SO_PEERCRED): the master answers its own user and root, a command
+believes only the process that it has asked for.
+
+A command sends one word and a newline: "status" or "reload". The master answers with lines of JSON and then
+closes. To "reload": {"state": "started"}, perhaps {"state": "watched"}, then {"state": "done"},
+{"state": "failed"} or {"state": "refused"}.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from ..errors import PreforkError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+PREFIX = "prefork/"
+LINE_LIMIT = 256  # bytes of what a command sends
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+def name(pid: int) -> str:
+    """The address of that master's socket.
+
+    The pid namespace is part of it: in a Kubernetes pod several containers share the network namespace, to
+    which abstract names belong, and each of them has a process 1.
+    """
+    return f"\0{PREFIX}{_namespace()}/{pid}"
+
+
+def listen() -> socket.socket:
+    """The listening socket of this process, non-blocking and close-on-exec. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(name(os.getpid()))
+        listener.listen(16)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of the other side, as they were when it connected or began to listen."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(data)
+    return pid, uid
+
+
+def ask(pid: int, word: str) -> Iterator[dict[str, Any]]:
+    """Say the word to the master with that pid; yield its answers until it closes. Raises PreforkError."""
+    import json
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(name(pid))
+            answering, _ = peer(connection)
+            if answering != pid:
+                raise PreforkError(f"the name of pid {pid} is held by pid {answering}: it is not asked")
+            connection.sendall(word.encode() + b"\n")
+            with connection.makefile("rb") as file:
+                for line in file:
+                    yield json.loads(line)
+        except ConnectionRefusedError:
+            raise PreforkError(f"no prefork runs as pid {pid}, or none that can be asked") from None
+        except OSError as error:
+            raise PreforkError(f"pid {pid} cannot be asked: {error.strerror}") from None
+
+
+def running() -> list[int]:
+    """The pids of all masters that can be seen from here, by the kernel's list of unix sockets."""
+    start = f"@{PREFIX}{_namespace()}/"
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        names = {row.rsplit(" ", 1)[-1].rstrip("\n") for row in file}
+    pids = (each.removeprefix(start) for each in names if each.startswith(start))
+    return sorted(int(pid) for pid in pids if pid.isdigit())
+
+
+def _namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116  (pathlib costs a start 4 ms)
