@@ -18,7 +18,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyDict_GET_SIZE "PyDict_Size"(object d)
     const uint8_t *PyUnicode_1BYTE_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
-    object PyUnicode_InternFromString(const char *text)
 
 cdef extern from *:
     """
@@ -55,7 +54,21 @@ cdef str HTTP_10 = "HTTP/1.0"
 cdef str EMPTY = ""
 cdef dict METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 cdef str POST = "POST"
-cdef str HEAD = "HEAD"
+
+# The keys that applications ask for, as literals and so interned: dict look-ups find them by their address.
+# Names that clients make up are never interned: CPython 3.12 would keep them for good.
+cdef dict KEYS = {key: key for key in (
+    "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_ACCEPT", "HTTP_ACCEPT_CHARSET", "HTTP_ACCEPT_ENCODING",
+    "HTTP_ACCEPT_LANGUAGE", "HTTP_AUTHORIZATION", "HTTP_CACHE_CONTROL", "HTTP_CONNECTION", "HTTP_COOKIE",
+    "HTTP_DNT", "HTTP_EXPECT", "HTTP_FORWARDED", "HTTP_HOST", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_NONE_MATCH", "HTTP_IF_RANGE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_ORIGIN", "HTTP_PRAGMA",
+    "HTTP_PRIORITY", "HTTP_RANGE", "HTTP_REFERER", "HTTP_SEC_CH_UA", "HTTP_SEC_CH_UA_MOBILE",
+    "HTTP_SEC_CH_UA_PLATFORM", "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE",
+    "HTTP_SEC_FETCH_USER", "HTTP_TE", "HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE",
+    "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_USER_AGENT", "HTTP_VIA", "HTTP_X_CSRFTOKEN", "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP",
+    "HTTP_X_REQUESTED_WITH", "HTTP_X_REQUEST_ID",
+)}
 
 
 cdef inline str latin1(const uint8_t *text, size_t length):
@@ -239,9 +252,9 @@ cdef class EnvironTable:
             key = "HTTP_" + key
         cdef PyObject *old_key = name.key
         cdef PyObject *old_value = name.value
-        cdef object interned = PyUnicode_InternFromString(key.encode("ascii"))
-        Py_INCREF(interned)
-        name.key = <PyObject *>interned
+        key = <str>KEYS.get(key, key)
+        Py_INCREF(key)
+        name.key = <PyObject *>key
         name.value = NULL
         name.flags = NAME_COOKIE if key == "HTTP_COOKIE" else 0
         if key in self.secure_schemes:

@@ -1,8 +1,9 @@
-"""Puts the corpus beside the engine's tests: its modules are imported by their plain names."""
+"""Puts the corpus and the engine's harness beside the tests: both are imported by their plain names."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "corpus"))
+for folder in (Path(__file__).parents[1] / "corpus", Path(__file__).parent):
+    sys.path.insert(0, str(folder))
