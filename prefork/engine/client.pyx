@@ -6,6 +6,7 @@ flushed by the reactor; a file goes out by sendfile(2).
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -286,6 +287,7 @@ cdef class Client(Member):
                 ready.events = POLLOUT
                 with nogil:
                     poll(&ready, 1, <int>min(left, <int64_t>60000))
+                PyErr_CheckSignals()  # RequestTimeout comes out of a handler
             before = self.pending_size
             self.flush()
             if self.pending_size < before:
@@ -316,7 +318,7 @@ cdef class Client(Member):
             self.exchange.status = 0  # the client left before an answer
         count_exchange(station.slot, &self.exchange)
         self.exchange.status = status
-        if station.slot.requests == station.quota:
+        if station.slot.requests > station.quota - 1:  # unsigned: never, where quota is 0
             station.spent = True
         if station.access_log is not None:
             station.access_log.record(

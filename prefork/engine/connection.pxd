@@ -9,8 +9,6 @@ cdef class Endpoint:
     cdef bint local            # a unix socket: peers have no address
 
 cdef class Connection(Responder):
-    cdef bint asked            # interrupt() has a RequestTimeout pending in the thread
-
     cpdef int turn(self, uint32_t events) except -1
     cpdef int run(self, bint apart=*) except -1
     cpdef bint retire(self) except -1

@@ -44,6 +44,10 @@ class Connection(Member):
         """Whether the application is being called, or iterated."""
 
     @property
+    def began(self) -> int:
+        """When the application was called for the request at hand (monotonic ns): tells requests apart."""
+
+    @property
     def thread(self) -> int:
         """The native id of the thread that runs the request; 0: none does."""
 

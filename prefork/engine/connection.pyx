@@ -20,6 +20,7 @@ from prefork.engine.baton cimport baton, baton_enter, baton_judge, baton_leave
 from prefork.engine.client cimport (
     BODY, CLOSED, FLUSH, GONE, HEAD, KEEP, LINGER, LOST, OPEN, PIPELINED, READY, RUNNING, WAITING,
 )
+from prefork.engine.receiver cimport NOTABLE_NS
 from prefork.engine.responder cimport Responder
 from prefork.engine.response cimport Response
 from prefork.engine.scoreboard cimport request_begin
@@ -46,6 +47,7 @@ cdef extern from "sys/socket.h" nogil:
         SOCK_CLOEXEC
         MSG_NOSIGNAL
         MSG_PEEK
+        SHUT_RDWR
         SHUT_WR
 
 cdef extern from "netinet/in.h" nogil:
@@ -88,7 +90,6 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     int PyThreadState_SetAsyncExc(unsigned long thread, PyObject *exception)
-    unsigned long PyThread_get_thread_ident()
     const uint8_t *PyUnicode_1BYTE_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
@@ -101,6 +102,7 @@ cdef enum:
 # Neither readable nor writable: only the end of the connection is told, once.
 cdef uint32_t QUIET = <uint32_t>EPOLLET
 cdef str EARLY_HINTS = "wsgi.early_hints"
+cdef str QUEUE_MS = "prefork.queue_ms"
 cdef str REQUEST_METHOD = "REQUEST_METHOD"
 cdef str RAW_URI = "RAW_URI"
 cdef str EMPTY = ""
@@ -225,8 +227,15 @@ cdef class Connection(Responder):
         cdef int lost = 0
         cdef Response response
         cdef object result
+        cdef int64_t ready_ns = self.exchange.begin_ns
         if self.state != READY:
             return GONE if self.state == CLOSED else KEEP
+        self.exchange.begin_ns = monotonic_ns()
+        self.exchange.queue_ns += self.exchange.begin_ns - ready_ns
+        if self.exchange.queue_ns >= NOTABLE_NS:
+            if self.turn_away():
+                return GONE if self.state == CLOSED else KEEP
+            self.environ[QUEUE_MS] = self.exchange.queue_ns / 1e6
         self.move(RUNNING)
         if station.parked_count:
             station.parked_count -= 1
@@ -236,28 +245,24 @@ cdef class Connection(Responder):
             response = Response()
         response.begin(self)
         self.response = response
-        self.exchange.begin_ns = monotonic_ns()
-        if self.exchange.queue_ns == 0:
-            self.exchange.queue_ns = self.exchange.begin_ns - station.ready_ns
         self.note_request()
         station.slot.running += 1
         if lead != NULL and not apart:
             entered = baton_enter(lead, self.exchange.begin_ns)
         try:
-            if station.pre_request is not None:
-                station.pre_request(self.environ)
             self.environ[EARLY_HINTS] = response.hints_bound
             self.inside = True
+            if station.pre_request is not None:
+                station.pre_request(self.environ)
             result = station.application(self.environ, response.start_bound)
             self.emit(result)
             self.inside = False
         except BaseException as fault:
             self.app_fault(fault)
-        if self.asked:
-            self.asked = False
-            PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), NULL)
+        self.unask()
         result = None
-        self.exchange.app_ns = monotonic_ns()
+        # The turn's clock is as old as the request took: deadlines would begin in the past.
+        self.exchange.app_ns = station.now = monotonic_ns()
         if lead != NULL:
             baton_judge(lead, self.exchange.app_ns - self.exchange.begin_ns)
             if not apart and not baton_leave(lead, entered):
@@ -348,7 +353,11 @@ cdef class Connection(Responder):
         self.pending_size = self.pending_at = 0
         self.record()
         if station.post_request is not None:
-            station.post_request(self.environ, self.exchange.status)
+            station.post_request(
+                self.environ, self.exchange.status,
+                response.last_status if response.last_code == self.exchange.status else None,
+                response.headers, self.exchange.body_out,
+            )
         self.response = None
         self.environ = None  # before end(): it holds one of the response's callables
         if self.streaming:
@@ -382,6 +391,11 @@ cdef class Connection(Responder):
     def inside_application(self):
         """Whether the application is being called, or iterated."""
         return self.inside
+
+    @property
+    def began(self):
+        """When the application was called for the request at hand (monotonic ns): tells requests apart."""
+        return self.exchange.begin_ns
 
     @property
     def thread(self):
@@ -420,4 +434,5 @@ cdef class Connection(Responder):
             self.abort_visibly()
         self.gone = True
         self.cut = True
-        shutdown(self.descriptor, SHUT_WR)
+        # An application that waits for more of a streamed body is woken by the end of it.
+        shutdown(self.descriptor, SHUT_RDWR if self.streaming and not self.body_over else SHUT_WR)

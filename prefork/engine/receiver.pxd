@@ -3,6 +3,9 @@ from prefork.engine.body cimport Body
 from prefork.engine.client cimport Client
 from prefork.engine.scan cimport scan_chunks, scan_head
 
+cdef enum:
+    NOTABLE_NS = 1000000  # a request that has waited less than this has not waited
+
 cdef class Receiver(Client):
     # connection
     cdef dict base             # the environ keys that all requests of the listener share
@@ -36,6 +39,8 @@ cdef class Receiver(Client):
     cdef int begin_stream(self, scan_head *head, const uint8_t *rest, size_t size) except -1
     cdef int begin_chunks(self) except -1
     cdef int64_t waited(self) noexcept
+    cdef bint left(self) noexcept
+    cdef bint turn_away(self) except -1
     cdef int read_body(self) except -1
     cdef int feed(self, const uint8_t *data, size_t size) except -1
     cdef int body_done(self) except -1

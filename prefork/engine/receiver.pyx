@@ -4,12 +4,13 @@
 A request that breaks the rules or a limit is refused here, and never reaches the application.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 from prefork.engine.body cimport Body, make_stream
-from prefork.engine.client cimport BODY, HEAD, KEEP, OPEN, READY, WAITING, Client
+from prefork.engine.client cimport BODY, CLOSED, GONE, HEAD, KEEP, OPEN, READY, WAITING, Client
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport (
     FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run,
@@ -24,6 +25,7 @@ cdef extern from "sys/socket.h" nogil:
     int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size)
     enum:
         MSG_NOSIGNAL
+        MSG_PEEK
 
 cdef extern from "netinet/in.h" nogil:
     enum:
@@ -31,8 +33,11 @@ cdef extern from "netinet/in.h" nogil:
 
 cdef extern from "netinet/tcp.h" nogil:
     struct tcp_info:
+        uint8_t tcpi_state
         uint32_t tcpi_last_data_recv
     enum:
+        TCP_CLOSE
+        TCP_CLOSE_WAIT
         TCP_INFO
 
 cdef extern from "sys/epoll.h" nogil:
@@ -66,10 +71,10 @@ cdef enum:
 cdef enum:
     RECEIVES = 4         # body reads a turn: others want their turn too
     TRAILER_LIMIT = 8192
+    PATIENCE_NS = 100000000  # what a client is sure to wait; behind it, the end of its side means that it has left
     PULL_SIZE = 65536    # most bytes of a streamed body at once
 
 cdef str WSGI_INPUT = "wsgi.input"
-cdef str QUEUE_MS = "prefork.queue_ms"
 cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
 
 
@@ -167,24 +172,25 @@ cdef class Receiver(Client):
         cdef size_t take
         cdef int fault = 0
         self.exchange.minor = head.minor
+        self.exchange.begin_ns = station.ready_ns  # for run(), which counts what it waits from here on
         if self.interest == 0 or station.lagged:
             # It may have waited in the kernel: for accept, or while this worker was inside the application.
             self.exchange.queue_ns = self.waited()
+            if self.exchange.queue_ns:
+                self.exchange.begin_ns = monotonic_ns()
         self.asked_close = not head.keep_alive
         self.persist = head.keep_alive and station.queues[<int>WAIT_IDLE].span > 0
         self.head_only = head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
         self.environ = station.environs.build(
             head, data, self.base, self.remote_addr, self.remote_port, self.trusted, &fault
         )
-        if self.exchange.queue_ns >= 1000000:
-            self.environ[QUEUE_MS] = self.exchange.queue_ns / 1e6
-            if station.queue_limit and self.exchange.queue_ns > station.queue_limit:
-                fault = FAULT_OVERLOADED
         if head.form == FORM_AUTHORITY:
             # RFC 9110 9.3.6: a 2xx to CONNECT opens a tunnel; no application can mean that.
             fault = FAULT_CONNECT
         if fault:
             return self.refuse(fault)
+        if self.exchange.queue_ns >= NOTABLE_NS and self.turn_away():
+            return GONE if self.state == CLOSED else KEEP
         if not (head.chunked or head.content_length):
             self.keep_rest(rest, rest_size)
             self.move(READY)
@@ -262,6 +268,35 @@ cdef class Receiver(Client):
         if self.local or getsockopt(self.descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0:
             return 0
         return <int64_t>info.tcpi_last_data_recv * 1000000
+
+    cdef bint left(self) noexcept:
+        """Whether the client has shut its side, or is gone altogether."""
+        cdef tcp_info info
+        cdef socklen_t size = sizeof(info)
+        cdef char byte
+        if self.local:
+            return recv(self.descriptor, &byte, 1, MSG_PEEK) == 0
+        if getsockopt(self.descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0:
+            return True
+        return info.tcpi_state == TCP_CLOSE_WAIT or info.tcpi_state == TCP_CLOSE
+
+    cdef bint turn_away(self) except -1:
+        """With --queue-timeout, a request that has waited: whether it is not worth running any more."""
+        cdef int64_t limit = self.station.queue_limit
+        if limit == 0 or self.exchange.queue_ns < min(limit, <int64_t>PATIENCE_NS):
+            return False
+        if self.left():
+            # Nobody is there to read an answer. (A client that has only half closed is taken for one that left:
+            # under load that is what it nearly always is.)
+            self.gone = True
+            self.record()
+            self.environ = None
+            self.drop()
+            return True
+        if self.exchange.queue_ns > limit:
+            self.refuse(FAULT_OVERLOADED)
+            return True
+        return False
 
     # --- body ---
 
@@ -341,6 +376,7 @@ cdef class Receiver(Client):
         except OSError as error:
             return self.spool_failed(error)
         self.body = None
+        self.exchange.begin_ns = self.station.ready_ns
         self.move(READY)
         unlink(&self.link)
         return WAITING
@@ -438,6 +474,7 @@ cdef class Receiver(Client):
                 ready.events = POLLIN
                 with nogil:
                     poll(&ready, 1, <int>min(left, <int64_t>60000))
+                PyErr_CheckSignals()  # RequestTimeout comes out of a handler
 
     cdef int end_stream(self) except -1:
         self.body_over = True
@@ -522,8 +559,7 @@ cdef class Receiver(Client):
         cdef Station station = self.station
         cdef tuple answer = <tuple>station.refusals[code]
         cdef bytes text
-        if self.exchange.begin_ns == 0:
-            self.exchange.begin_ns = monotonic_ns()
+        self.exchange.begin_ns = monotonic_ns()
         self.exchange.status = answer[0]
         self.persist = False
         station.slot.client_faults += 1

@@ -21,6 +21,10 @@ cdef extern from "sys/stat.h" nogil:
     int fstat(int descriptor, stat_t *facts)
     bint S_ISREG(unsigned int mode)
 
+cdef extern from "Python.h":
+    int PyThreadState_SetAsyncExc(unsigned long thread, void *exception)
+    unsigned long PyThread_get_thread_ident()
+
 cdef extern from "octets.h" nogil:
     size_t octets_decimal(char *out, uint64_t number)
     size_t octets_hex(char *out, uint64_t number)
@@ -289,6 +293,7 @@ cdef class Responder(Receiver):
         cdef tuple answer
         cdef int code = FAULT_APP
         self.inside = False
+        self.unask()
         if self.gone and isinstance(fault, (ConnectionError, BodyFault)):
             return 0  # its read or write was told that the client left
         if isinstance(fault, RequestTimeout):
@@ -316,3 +321,9 @@ cdef class Responder(Receiver):
         self.open_head(len(answer[3]))
         self.give(answer[3])
         return self.end_body()
+
+    cdef void unask(self) noexcept:
+        """The application is left: a RequestTimeout that has not come yet would be raised in our own code."""
+        if self.asked:
+            self.asked = False
+            PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), NULL)

@@ -64,7 +64,7 @@ cdef class Station:
     cdef public object wait_readable       # the same for bytes of a streamed request body
     cdef object application
     cdef public uint64_t quota             # requests after which `spent` is true; 0: never
-    cdef readonly bint spent
+    cdef public bint spent                 # whoever sets another quota sets it back
     cdef public bint hold                  # turn() does not run what is READY: whoever gets WAITING does
     cdef Baton lead_owner
     cdef baton *lead                       # the turn, where threads share the reactor; else NULL
@@ -93,6 +93,7 @@ cdef class Station:
     cdef int free_count
     cdef RequestSlot *take_request(self, int *index, Member member) noexcept
     cdef void free_request(self, RequestSlot *slot, int index) noexcept
+    cdef RequestSlot *slot_of(self, Member member) noexcept
 
     cdef void enqueue(self, Member member, int wait) noexcept
     cdef void restamp(self) noexcept

@@ -21,8 +21,9 @@ class Station:
     draining: bool
     """Responses say Connection: close from now on."""
     quota: int
-    """Requests after which `spent` is true; 0: never."""
+    """Answered requests from which on `spent` is true; 0: never."""
     spent: bool
+    """Who sets another quota sets it back."""
     hold: bool
     """WAITING is an outcome: turn() does not call the application, whoever gets the outcome calls run()."""
     wait_writable: Callable[[Any, int], bool] | None
@@ -39,7 +40,7 @@ class Station:
         access_log: AccessLog | None,
         scoreboard: Scoreboard,
         worker: int,
-        refusals: dict[int, tuple[int, str, str]],
+        refusals: dict[int, tuple[Any, ...]],
         trusted: Callable[[str], bool],
         open_spool: Callable[[], int],
         on_app_fault: Callable[[dict[str, Any] | None, BaseException], None],
@@ -47,7 +48,8 @@ class Station:
         on_notice: Callable[[str], None],
         application: Callable[..., Any],
         pre_request: Callable[[dict[str, Any]], None] | None = None,
-        post_request: Callable[[dict[str, Any], int], None] | None = None,
+        post_request: Callable[[dict[str, Any], int, str | None, list[tuple[str, str]] | None, int], None]
+        | None = None,
         server: str = "prefork",
         head_limit: int = 65536,
         line_limit: int = 4094,
@@ -88,8 +90,14 @@ class Station:
     def running(self) -> int:
         """Requests inside the application."""
 
+    def answered(self) -> int:
+        """Requests that this worker has answered so far."""
+
     def late(self) -> bool:
         """Whether this turn has lasted so long that other workers should take what has not begun."""
+
+    def resting(self, wait: int, seconds: float) -> list[Any]:
+        """The members that have been in one queue (a Wait number) for so long at least."""
 
     def first_waiting(self, wait: int) -> Any:
         """The member in one queue that has waited longest, or None."""
@@ -97,8 +105,17 @@ class Station:
     def overdue(self) -> list[Any]:
         """The members whose request has run past its deadline, the longest first."""
 
+    def running_members(self) -> list[Any]:
+        """The members whose request the application has."""
+
+    def runner(self, thread: int) -> Any:
+        """The member whose request that thread runs (its native id; 0: any), or None."""
+
+    def remaining(self, member: Any) -> float:
+        """Seconds until the deadline of the request that member runs; inf: it has none."""
+
     def extend(self, member: Any, seconds: float) -> None:
-        """Give the request that member runs so many seconds from now on."""
+        """Give the request that member runs so many seconds from now on, if it has less."""
 
     def answer_at_abort(self, code: int) -> None:
         """When this process is aborted, answer with refusal `code` whom no response has begun for."""

@@ -79,7 +79,7 @@ cdef class Station:
     """The state that one worker process keeps for all its connections.
 
     Times are in seconds, sizes in bytes. `epoll` is the descriptor of the reactor's epoll instance.
-    `refusals`: fault code -> (status, reason phrase, text); `trusted`: peer address -> whether its
+    `refusals`: fault code -> (status, reason phrase, text, *further field lines); `trusted`: peer address -> whether its
     forwarded headers are believed; `open_spool`: makes the unlinked file for a large body.
     """
 
@@ -166,13 +166,13 @@ cdef class Station:
 
     cdef tuple format_refusals(self, dict refusals):
         cdef list table = [None] * (max(refusals) + 1)
-        for code, (status, reason, text) in refusals.items():
+        for code, (status, reason, text, *fields) in refusals.items():
             body = text.encode("latin-1") + b"\n"
             table[code] = (
                 status,
                 f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1"),
                 f"Content-Type: text/plain; charset=latin-1\r\nContent-Length: {len(body)}\r\n"
-                "Connection: close\r\n\r\n".encode("latin-1"),
+                f"{''.join(field + chr(13) + chr(10) for field in fields)}Connection: close\r\n\r\n".encode("latin-1"),
                 body,
             )
         return tuple(table)
@@ -252,6 +252,17 @@ cdef class Station:
             link = link.after
         return found
 
+    def resting(self, int wait, double seconds):
+        """The members that have been in one queue (a Wait number) for so long at least."""
+        cdef list found = []
+        cdef Queue *queue = &self.queues[wait]
+        cdef int64_t latest = monotonic_ns() - <int64_t>(seconds * 1e9) + queue.span
+        cdef Link *link = queue.ends.after
+        while link != &queue.ends and link.deadline <= latest:
+            found.append(<Member>link.owner)
+            link = link.after
+        return found
+
     def share_turn(self, Baton owner):
         """Threads share the reactor: who leads is decided by this baton."""
         self.lead_owner = owner
@@ -264,6 +275,10 @@ cdef class Station:
     def running(self):
         """Requests inside the application."""
         return self.slot.running
+
+    def answered(self):
+        """Requests that this worker has answered so far."""
+        return self.slot.requests
 
     def late(self):
         """Whether this turn has lasted so long that other workers should take what has not begun."""
@@ -320,9 +335,34 @@ cdef class Station:
             raise OSError(errno, "sigaction")
         Py_INCREF(self)  # the handler reads our table until the process is gone
 
+    def running_members(self):
+        """The members whose request the application has."""
+        cdef int i
+        return [<Member>self.runners[i] for i in range(self.scoreboard.requests_per_worker) if self.runners[i] != NULL]
+
+    def runner(self, int64_t thread):
+        """The member whose request that thread runs (its native id; 0: any), or None."""
+        cdef int i
+        for i in range(self.scoreboard.requests_per_worker):
+            if self.runners[i] != NULL and thread in (0, self.scoreboard.request_slot(self.worker, i).thread):
+                return <Member>self.runners[i]
+        return None
+
+    def remaining(self, Member member):
+        """Seconds until the deadline of the request that member runs, below 0 when it has passed; inf: it has none."""
+        cdef RequestSlot *slot = self.slot_of(member)
+        return (slot.deadline_ns - monotonic_ns()) / 1e9 if slot != NULL and slot.deadline_ns else float("inf")
+
     def extend(self, Member member, double seconds):
-        """Give the request that member runs so many seconds from now on."""
+        """Give the request that member runs so many seconds from now on, if it has less."""
+        cdef RequestSlot *slot = self.slot_of(member)
+        cdef int64_t deadline = monotonic_ns() + <int64_t>(seconds * 1e9)
+        if slot != NULL and 0 < slot.deadline_ns < deadline:
+            slot.deadline_ns = deadline
+
+    cdef RequestSlot *slot_of(self, Member member) noexcept:
         cdef int i
         for i in range(self.scoreboard.requests_per_worker):
             if self.runners[i] == <PyObject *>member:
-                self.scoreboard.request_slot(self.worker, i).deadline_ns = monotonic_ns() + <int64_t>(seconds * 1e9)
+                return self.scoreboard.request_slot(self.worker, i)
+        return NULL
