@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 from benchmarks.archive import Run
 from benchmarks.cases import BY_NAME, Case, Probe
 
-PANEL_WIDTH = 460
-LABEL_WIDTH = 130
+PANEL_WIDTH = 500
+LABEL_WIDTH = 136
 VALUE_WIDTH = 60
 BAR_HEIGHT = 16
 ROW_HEIGHT = 22

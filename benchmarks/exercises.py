@@ -231,8 +231,8 @@ def scale(ground: Ground) -> str:
             os.kill(ground.pid, number)
             time.sleep(0.05)  # signals of one number do not queue
         time.sleep(WATCH_SECONDS / 2)
-        seen.append(str(len(ground.workers())))
-    return "workers that answered: " + ", ".join(seen)
+        seen.append(str(len(proctree.pids(ground.pid)) - 1))
+    return "processes beside the first: " + ", ".join(seen)
 
 
 def recycle(ground: Ground) -> str:

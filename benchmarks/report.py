@@ -13,7 +13,20 @@ from benchmarks.servers import BY_NAME as SERVERS
 
 US = "prefork"
 LIMIT = "limit"
+TIE = 0.03  # nearer than this nobody is ahead
 FOREIGN_SHARE = 0.05  # more than this of the server's core taken by others: the round is named as disturbed
+
+# Where it is the design and not chance. Printed only when a run shows the loss.
+WHY_LOST = {
+    "tail": (
+        "A sync worker owns its kept-alive connections and answers none of them while it runs a request; "
+        "a server that closes each connection, or has threads, lets another worker or thread take the "
+        "next request. `--threads` is the answer."
+    ),
+    "start": "uWSGI and bjoern have no Python master or settings to import.",
+    "memory": "bjoern imports before it forks and has no master; uWSGI's master is C.",
+    "heavy": "bjoern and fastwsgi import before they fork in any case: compare them with heavy-preload.",
+}
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,7 @@ def remarks(run: Run, case: Case, server: str) -> list[str]:
         found.append("errors: " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(errors.items())))
     if results.note(case.name, server):
         found.append(results.note(case.name, server))
-    keeps = not case.closes and case.probe in (Probe.THROUGHPUT, Probe.TAIL, Probe.IDLE)
-    found += faults(run.manners.get(server, {}), case.name, keeps_alive=keeps)
+    found += faults(run.manners.get(server, {}), case.name, keeps_alive=_keeps(case))
     lines = results.figure(case.name, server, "lines_per_request")
     if lines is not None and lines.median < 0.99:
         found.append(f"logs {lines.median * 100:.0f} % of the requests")
@@ -117,6 +129,11 @@ def remarks(run: Run, case: Case, server: str) -> list[str]:
     if foreign is not None and foreign.median > FOREIGN_SHARE:
         found.append(f"disturbed: others took {foreign.median * 100:.0f} % of the server's core")
     return found
+
+
+def _keeps(case: Case) -> bool:
+    """Whether the case's clients keep their connections."""
+    return not case.closes and case.probe in (Probe.THROUGHPUT, Probe.TAIL, Probe.IDLE)
 
 
 def missing(run: Run, case: Case) -> list[tuple[str, str]]:
@@ -137,9 +154,39 @@ def terminal(run: Run) -> str:
                 lines[index] += f"  ! {remark}"
         lines += [f"{server}: not run: {reason}" for server, reason in missing(run, case)]
         blocks.append("\n".join([f"== {case.name}: {case.title}", *lines]))
+    if lost := losses(run):
+        blocks.append("== where a peer is ahead of our best\n" + "\n".join(lost))
     if run.manners:
         blocks.append("== manners\n" + "\n".join(_manner_lines(run)))
     return "\n\n".join(blocks)
+
+
+def losses(run: Run) -> list[str]:
+    """The cases in which a peer without errors is ahead of our best row, and why if that is design."""
+    lines = []
+    for name in run.results.cases():
+        case = BY_NAME[name]
+        ranked = [
+            (row.server, figure.median)
+            for row in rows(run, case)
+            if row.server != LIMIT and (figure := run.results.figure(name, row.server, case.headline))
+        ]
+        ours = [value for server, value in ranked if server.startswith(US)]
+        if not ours:
+            continue
+        best = max(ours) if case.bigger_is_better else min(ours)
+        ahead = [
+            f"{server} {value:,.4g}"
+            for server, value in ranked
+            if not server.startswith(US)
+            and not run.results.errors(name, server)
+            and not faults(run.manners.get(server, {}), name, keeps_alive=_keeps(case))
+            and (value > best * (1 + TIE) if case.bigger_is_better else value < best * (1 - TIE))
+        ]
+        if ahead:
+            why = f" {WHY_LOST[name]}" if name in WHY_LOST else ""
+            lines.append(f"{name} ({case.headline}): prefork {best:,.4g}, {', '.join(ahead)}.{why}")
+    return lines
 
 
 def _facts_line(run: Run) -> str:
@@ -173,6 +220,8 @@ def markdown(run: Run) -> str:
     parts = ["| | |\n|---|---|", *(f"| {key} | {value} |" for key, value in _about(run))]
     for name in run.results.cases():
         parts += ["", *_case_markdown(run, BY_NAME[name])]
+    if lost := losses(run):
+        parts += ["", "### Where a peer is ahead of our best", "", *(f"- {line}" for line in lost)]
     if run.manners:
         parts += ["", "### Manners", "", *_manners_markdown(run)]
     parts += ["", "### Settings", "", *_settings_markdown(run)]

@@ -211,6 +211,27 @@ def test_terminal_and_markdown_name_everything(run: archive.Run) -> None:
     assert tables and all(line.count("|") == line.replace("\\|", "").count("|") for line in tables)
 
 
+def test_what_we_lose_is_said_unless_the_winner_has_errors_or_no_manners() -> None:
+    measured = results(
+        {
+            ("tail", "prefork"): [{"p99_ms": 90.0}],
+            ("tail", "prefork-gevent"): [{"p99_ms": 80.0}],
+            ("tail", "gunicorn-sync"): [{"p99_ms": 4.0}],
+            ("tail", "bjoern"): [{"p99_ms": 79.0}],
+            ("tail", "uwsgi-http11"): [{"p99_ms": 3.0}],
+            ("sleep", "prefork-threads"): [{"rps": 100.0}],
+            ("sleep", "granian"): [{"rps": 120.0}],
+            ("sleep", "waitress"): [{"rps": 90.0}],
+        }
+    )
+    measured.turns[4].reading.errors["timeout"] = 3
+    run = archive.Run(results=measured, manners={"granian": {"sharing": False}})
+    (line,) = report.losses(run)
+    assert line.startswith("tail (p99_ms): prefork 80, gunicorn-sync 4. A sync worker owns")
+    run.manners = {}
+    assert "sleep (rps): prefork 100, granian 120." in report.losses(run)
+
+
 def test_chart_is_svg_with_a_bar_a_server(run: archive.Run) -> None:
     drawing = ElementTree.fromstring(chart.svg(run))
     bars = [e for e in drawing.iter("{http://www.w3.org/2000/svg}rect") if "bar" in e.get("class", "")]
