@@ -147,7 +147,7 @@ cdef class Client(Member):
                 vectors[2].iov_len = tail_size
                 memset(&message, 0, sizeof(message))
                 message.msg_iov = vectors
-                message.msg_iovlen = 3
+                message.msg_iovlen = 3 if tail_size else 2
                 n = sendmsg(self.descriptor, &message, MSG_NOSIGNAL | flags)
             if n == <ssize_t>(head_size + size + tail_size):
                 return 0

@@ -368,6 +368,8 @@ cdef class Connection(Responder):
             Py_INCREF(response)
             station.parked[station.parked_count] = <PyObject *>response
             station.parked_count += 1
+        else:
+            response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
         if self.spooled is not None:
             self.spooled.close()

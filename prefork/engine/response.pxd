@@ -4,7 +4,6 @@ from prefork.engine.station cimport Member
 
 cdef enum:
     ROOM = 512          # bytes behind the application's fields for the server's own
-    INLINE_LIMIT = 8192 # a first chunk up to this is copied behind the head: cheaper than a second iovec
 
 # A header name seen before: its str is held, so the same address is the same name.
 cdef struct Known:

@@ -35,6 +35,8 @@ cdef frozenset HOP_BY_HOP = frozenset((
 
 cdef enum:
     NAMES = 128
+    FIRST_SIZE = 2048    # bytes for a head, at first
+    KEPT_SIZE = 16384    # larger ones are not kept between requests
 
 cdef enum Kind:
     KIND_PLAIN = 0
@@ -100,7 +102,7 @@ cdef class Response:
     """One response on its way out; parked and used again once nobody outside holds its callables."""
 
     def __cinit__(self):
-        self.head_size = 2048
+        self.head_size = FIRST_SIZE
         self.head = <char *>malloc(self.head_size)
         if self.head == NULL:
             raise MemoryError()
@@ -127,16 +129,24 @@ cdef class Response:
 
         An application that calls a kept one later gets an error instead of another client's response.
         """
+        cdef char *head
         self.sink = None
         self.headers = None
-        if self.head_size > 16384:
-            return False
+        if self.head_size > KEPT_SIZE:
+            head = <char *>realloc(self.head, FIRST_SIZE)
+            if head != NULL:
+                self.head = head
+                self.head_size = FIRST_SIZE
         # Looked at through pointers: a temporary reference would count.
         return (
             (<PyObject *>self.start_bound).ob_refcnt == 1
             and (<PyObject *>self.write_bound).ob_refcnt == 1
             and (<PyObject *>self.hints_bound).ob_refcnt == 1
         )
+
+    cdef void unbind(self):
+        """Let go of the callables: what is not parked must not be work for the collector, which may be off."""
+        self.start_bound = self.write_bound = self.hints_bound = None
 
     # --- called by the application ---
 
@@ -199,7 +209,7 @@ cdef class Response:
         cdef const uint8_t *text
         cdef Py_ssize_t size
         cdef int code
-        if status is self.last_status:
+        if status is self.last_status and status is not None:
             size = PyUnicode_GET_LENGTH(status)
             self.reserve(size + 11)
             text = PyUnicode_1BYTE_DATA(status)

@@ -6,6 +6,7 @@ Owns the epoll descriptor and everything that has a turn in it: connections (by 
 
 from __future__ import annotations
 
+import gc
 import heapq
 import time
 from collections import deque
@@ -106,6 +107,8 @@ class Reactor:
         """Serve until drained or stopped."""
         if self.timeout:
             Overtime(self, self._boot.log).start()
+        # What is here now lives as long as the worker: no collection needs to walk the application again.
+        gc.freeze()
         for acceptor in self._acceptors:
             acceptor.open()
         try:
