@@ -37,6 +37,7 @@ cdef class Response:
 
     cdef void begin(self, Member sink)
     cdef bint end(self)
+    cdef void unbind(self)
     cdef int start(self, object status, object headers) except -1
     cdef int status_line(self, object status) except -1
     cdef int field(self, object item) except -1
