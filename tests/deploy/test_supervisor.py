@@ -82,9 +82,9 @@ serverurl=unix://{self.folder}/supervisor.sock
         """State by process: {"project:web-0": "RUNNING"}."""
         return dict(line.split()[:2] for line in self.control("status").splitlines())
 
-    def wait_states(self, *wanted: str) -> None:
-        """Until every process is in one of these states."""
-        until(lambda: set(self.states().values()) <= set(wanted), f"all are {wanted}")
+    def wait(self, pattern: str, *, count: int = 2, since: int = 0) -> None:
+        """Until supervisord has said so, for both processes."""
+        self.program.said.wait(pattern, count=count, since=since)
 
     def log(self, number: int) -> str:
         return (self.folder / f"web-{number}.log").read_text()
@@ -112,7 +112,7 @@ def supervised(outside_program: Callable[[str], str]) -> Iterator[Callable[..., 
 def test_a_life(supervised: Callable[..., Supervised]) -> None:
     """Start, status, HUP under load without a lost request, logs, stop without an orphan."""
     place = supervised()
-    place.wait_states("RUNNING")
+    place.wait("entered RUNNING state")
     assert place.states() == {"project:web-0": "RUNNING", "project:web-1": "RUNNING"}
     ask = Ask("/echo?n=1", expect=b"1")
     visitors = [Visitor(lambda: ask)] * 8 + [Visitor(lambda: ask, keep_alive=False)] * 2
@@ -136,11 +136,11 @@ def test_a_life(supervised: Callable[..., Supervised]) -> None:
 def test_a_killed_master_is_started_again(supervised: Callable[..., Supervised]) -> None:
     """Its workers notice, end and let the address go: the next one can bind."""
     place = supervised()
-    place.wait_states("RUNNING")
-    pid = int(place.control("pid", "project:web-0"))
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: place.log(0).count("ready after") == 2, "web-0 serves again")
-    place.wait_states("RUNNING")
+    place.wait("entered RUNNING state")
+    mark = place.program.said.mark
+    os.kill(int(place.control("pid", "project:web-0")), signal.SIGKILL)
+    place.wait("web-0 entered RUNNING state", count=1, since=mark)
+    assert place.log(0).count("ready after") == 2
     assert fetch((place.host, 8000), "/echo?n=again") == b"again"
 
 
@@ -149,11 +149,12 @@ BOOT_FAILURES = [("nowhere:application", 4), ("behind:nothing", 4)]
 
 @pytest.mark.parametrize(("app", "code"), BOOT_FAILURES)
 def test_boot_failure(supervised: Callable[..., Supervised], app: str, code: int) -> None:
-    """What cannot be imported is tried startretries times, said in the log, and left."""
+    """What cannot be imported is said in the log and left: FATAL after startretries when it ended within
+    startsecs, else EXITED, since this code is no unexpected one."""
     place = supervised(app=app)
-    place.wait_states("FATAL")
-    log = (place.folder / "supervisord.log").read_text()
-    assert log.count(f"exited: web-0 (exit status {code}; not expected)") == 2
+    place.wait(rf"entered FATAL state|exit status {code}; expected")
+    assert set(place.states().values()) <= {"FATAL", "EXITED"}
+    assert f"(exit status {code}; " in "\n".join(place.program.said.lines)
     assert app.partition(":")[2] in place.log(0) or app.partition(":")[0] in place.log(0)
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from places import DEPLOY, Program, adapted, free_address
@@ -22,7 +22,6 @@ class Proxy:
     address: tuple[str, int]
     program: Program
     folder: Path
-    extra: dict[str, str] = field(default_factory=dict)
 
     def close(self) -> None:
         self.program.end()
@@ -76,9 +75,8 @@ http {{
 }}
 """
     )
-    running = Program([program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")])
-    running.wait_listening(address)
-    return Proxy("nginx", address, running, folder)
+    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    return listening("nginx", command, address, folder)
 
 
 APACHE_MODULES = ("mpm_event", "authz_core", "alias", "headers", "proxy", "proxy_http")
@@ -122,9 +120,8 @@ LogLevel warn
 {site}
 """
     )
-    running = Program([program, "-D", "FOREGROUND", "-d", str(folder), "-f", str(folder / "httpd.conf")])
-    running.wait_listening(address)
-    return Proxy("apache", address, running, folder)
+    command = [program, "-D", "FOREGROUND", "-d", str(folder), "-f", str(folder / "httpd.conf")]
+    return listening("apache", command, address, folder)
 
 
 def haproxy(program: str, *upstreams: Upstream) -> Proxy:
@@ -139,9 +136,7 @@ def haproxy(program: str, *upstreams: Upstream) -> Proxy:
         *upstreams,
     )
     (folder / "haproxy.cfg").write_text(config)
-    running = Program([program, "-db", "-f", str(folder / "haproxy.cfg")])
-    running.wait_listening(address)
-    return Proxy("haproxy", address, running, folder)
+    return listening("haproxy", [program, "-db", "-f", str(folder / "haproxy.cfg")], address, folder)
 
 
 def haproxy_config(changes: dict[str, str], *upstreams: Upstream) -> str:
@@ -156,6 +151,17 @@ def haproxy_config(changes: dict[str, str], *upstreams: Upstream) -> str:
     return adapted(
         (DEPLOY / "haproxy" / "haproxy.cfg").read_text(), {"uri / ver": "uri /healthz ver", **changes}
     )
+
+
+def listening(name: str, command: list[str], address: tuple[str, int], folder: Path) -> Proxy:
+    """Start it, and wait until it listens."""
+    running = Program(command)
+    try:
+        running.wait_listening(address)
+    except AssertionError:
+        shutil.rmtree(folder)
+        raise
+    return Proxy(name, address, running, folder)
 
 
 def text(address: Upstream) -> str:
