@@ -160,7 +160,7 @@ def _serve(loaded: Loaded) -> int:
     os.chdir(settings.chdir)
     from .master.master import Master
     from .telemetry.log import setup
-    from .worker.base import run_worker
+    from .worker.base import preload, run_worker
 
     def read_settings() -> Settings:
         again = loaded.again()
@@ -169,7 +169,12 @@ def _serve(loaded: Loaded) -> int:
         return again.settings
 
     return Master(
-        settings, run_worker=run_worker, log=setup(settings), read_settings=read_settings, notes=loaded.notes
+        settings,
+        run_worker=run_worker,
+        preload=preload,
+        log=setup(settings),
+        read_settings=read_settings,
+        notes=loaded.notes,
     ).run()
 
 

@@ -111,7 +111,7 @@ class Settings(Record):
         help="an environment variable for the application; may be repeated")
     preload_app: bool = row(
         "--preload", "app", default=False, kind=Toggle(), change="reload",
-        help="import the application once, and fork the workers from there", later=_LATER)
+        help="import the application once, and fork the workers from there")
 
     # where to listen
     bind: tuple[str, ...] = row(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class Child:
-    """One worker. `channel` is None once it has been at EOF; `pid` is 0 once the process is reaped."""
+    """One worker. `channel` is None once it has been at EOF; `pid` is 0 until a mold has made the process,
+    and once it is reaped."""
 
     __slots__ = ("channel", "facade", "pid", "slot")
 
@@ -43,30 +44,25 @@ class Crew:
         self._by_fd: dict[int, Child] = {}
 
     def fork(self, slot: int, facade: hooks.Worker, be_worker: Callable[[socket.socket], NoReturn]) -> int:
-        """Make a process that runs `be_worker(its end of the channel)`, signals blocked. Raises OSError."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        ours, theirs = channel.pair()
-        # Until the child has let go of the pipe of signals that it shares with the master, see signals.py.
-        signals.block()
-        try:
-            pid = os.fork()
-            if pid == 0:
-                ours.close()
-                be_worker(theirs)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            signals.unblock()
-        facade.pid = pid
-        child = Child(slot, pid, ours, facade)
-        self.children[slot] = child
-        self._by_pid[pid] = child
-        self._by_fd[ours.fileno()] = child
-        self._poll.register(ours.fileno(), select.POLLIN)
+        """Make a worker, see `spawn`; return its pid."""
+        pid, ours = spawn(be_worker)
+        self.born(self._join(slot, ours, facade), pid)
         return pid
+
+    def expect(self, slot: int, facade: hooks.Worker) -> socket.socket:
+        """A mold will make the worker; return what is to be its end of the channel. Raises OSError."""
+        ours, theirs = channel.pair()
+        self._join(slot, ours, facade)
+        return theirs
+
+    def born(self, child: Child, pid: int) -> None:
+        """The process exists."""
+        child.pid = child.facade.pid = pid
+        self._by_pid[pid] = child
+
+    def unborn(self) -> list[Child]:
+        """Those that a mold has not made yet, or that have not said so."""
+        return [child for child in self.children.values() if not child.facade.pid]
 
     def let_go(self) -> None:
         """In a new child: close what belongs to its master and its siblings."""
@@ -107,10 +103,10 @@ class Crew:
         for slot in self.children:
             self.signal(slot, number)
 
-    def reap(self) -> Iterator[tuple[Child, int]]:
-        """Collect every child of this process that has ended; yield workers and their wait status.
+    def reap(self) -> Iterator[tuple[int, int]]:
+        """Collect every child of this process that has ended; yield pids and wait statuses.
 
-        Strangers are reaped quietly: as PID 1 or subreaper (prctl(2)) they are left to us.
+        Strangers are among them: as PID 1 or subreaper (prctl(2)) they are left to us.
         """
         while True:
             try:
@@ -119,14 +115,25 @@ class Crew:
                 return
             if pid == 0:
                 return
-            if child := self._by_pid.pop(pid, None):
-                child.pid = 0
-                yield child, status
+            yield pid, status
+
+    def dead(self, pid: int) -> Child | None:
+        """Whose process that was; once."""
+        if child := self._by_pid.pop(pid, None):
+            child.pid = 0
+        return child
 
     def bury(self, child: Child) -> None:
-        """Forget a worker that is reaped; its slot is free."""
+        """Forget a worker that is reaped, or was never born; its slot is free."""
         self._hang_up(child)
         del self.children[child.slot]
+
+    def _join(self, slot: int, ours: socket.socket, facade: hooks.Worker) -> Child:
+        child = Child(slot, 0, ours, facade)
+        self.children[slot] = child
+        self._by_fd[ours.fileno()] = child
+        self._poll.register(ours.fileno(), select.POLLIN)
+        return child
 
     def _hang_up(self, child: Child) -> None:
         if child.channel is not None:
@@ -134,3 +141,27 @@ class Crew:
             del self._by_fd[child.channel.fileno()]
             child.channel.close()
             child.channel = None
+
+
+def spawn(be_child: Callable[[socket.socket], NoReturn]) -> tuple[int, socket.socket]:
+    """Make a process that runs `be_child(its end of a channel)`, signals blocked; return its pid and our end.
+
+    Raises OSError.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ours, theirs = channel.pair()
+    # Until the child has let go of the pipe of signals that it shares with the master, see signals.py.
+    signals.block()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            be_child(theirs)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        signals.unblock()
+    return pid, ours

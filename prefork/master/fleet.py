@@ -153,10 +153,14 @@ class Fleet:
 
     def unforked(self, slot: int, cause: str, now: float) -> list[Action]:
         """The fork failed: the machine is out of processes or memory."""
+        return self.unmade(slot, Failure(f"cannot fork: {cause}"), now)
+
+    def unmade(self, slot: int, failure: Failure, now: float) -> list[Action]:
+        """There will be no process: the mold could not import, or died."""
         worker = self.workers[slot]
         generation = self._wanted_by(worker)
         self._tell(worker, Event.UNFORKED, now)
-        self._boot_failed(generation, Failure(f"cannot fork: {cause}"), now)
+        self._boot_failed(generation, failure, now)
         return self._settle(now)
 
     def ready(self, slot: int, now: float) -> list[Action]:

@@ -24,12 +24,13 @@ from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
 from ..telemetry.title import set_title
-from . import death, requests, start
+from . import death, molds, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .control import Control
-from .crew import Child, Crew
+from .crew import Child, Crew, spawn
 from .fleet import Course, Fleet
 from .generation import Failure
+from .molds import Mold, Molds, failure
 from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
@@ -63,7 +64,8 @@ SIGNALS = (
 class Master:
     """One server, from binding to the last worker's end. `run` once.
 
-    run_worker: called in each child; returns its exit code.
+    run_worker: called in each worker; returns its exit code.
+    preload: called in each mold with settings and log; returns the application, or raises PreforkError.
     read_settings: read everything again, for a reload; raises PreforkError. None: reload with the same.
     log: has the methods of a Logger, and `reopen()`.
     """
@@ -73,6 +75,7 @@ class Master:
         settings: Settings,
         *,
         run_worker: Callable[[Boot], int],
+        preload: Callable[[Settings, Any], Callable[..., Any]],
         log: Any,
         read_settings: Callable[[], Settings] | None = None,
         notes: Iterable[str] = (),
@@ -82,6 +85,7 @@ class Master:
         self.listeners: list[Listener] = []
         self.server = hooks.Server(settings, log)
         self._run_worker = run_worker
+        self._preload = preload
         self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
@@ -92,6 +96,7 @@ class Master:
         self._control = Control(
             self._poll, {"status": self._tell_status, "reload": lambda caller: self._reload("reload", caller)}
         )
+        self._molds = Molds(self._poll, log)
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
         self._service = Service(notify.Notify(), self._progresses)
@@ -165,6 +170,7 @@ class Master:
             self._hook("on_exit", self.server)
         if self._watcher is not None:
             self._watcher.close()
+        self._molds.close()
         for each in self.listeners:
             each.unlink()
             each.close()
@@ -180,10 +186,14 @@ class Master:
     def _loop(self) -> None:
         fleet, poll = self._fleet, self._poll
         while self._exit_code is None:
-            events = poll.poll(_milliseconds(min(fleet.wake, self._watch_deadline, self._service.wake)))
+            events = poll.poll(
+                _milliseconds(min(fleet.wake, self._watch_deadline, self._service.wake, self._molds.wake))
+            )
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
                     self._hear(child)
+                elif mold := self._molds.speaker(fd):
+                    self._hear_mold(mold)
                 elif self._watcher is not None and fd == self._watcher.fileno():
                     self._files_changed(self._watcher)
                 else:
@@ -192,7 +202,10 @@ class Master:
             if events:
                 for number in self._signals.take():
                     self._signalled(number)
+            self._molds.trim(self._is_wanted)
             now = time.monotonic()
+            if now >= self._molds.wake:
+                self._molds.tick(now)
             if now >= self._watch_deadline:
                 self._watch(now)
             if now >= fleet.wake:
@@ -286,6 +299,7 @@ class Master:
                     self._settled(generation)
                 case Forget(generation=generation):
                     self._reloads.forget(generation)
+                    self._molds.end(generation)
                 case Abandoned(generation=generation, cause=cause, detail=detail, exit_code=code):
                     self._reloads.failed(generation, cause, detail, code, self.settings)
                     if self._fleet.next is None:
@@ -336,42 +350,59 @@ class Master:
         self._scoreboard.set_worker(slot, generation=generation, state=WorkerState.BOOTING)
 
         def be_worker(theirs: socket) -> NoReturn:
-            boot = Boot(
-                settings=settings,
-                listeners=self.listeners,
-                channel=theirs,
-                scoreboard=self._scoreboard,
-                slot=slot,
-                generation=generation,
-                master_pid=self.server.pid,
-                log=self.log,
-                server=self.server,
-                worker=facade,
-            )
-            self._be_worker(boot)
+            self._let_go()
+            self._work(self._boot(generation, facade, theirs))
 
+        self._arm_watch(settings)
         try:
+            if settings.preload_app:
+                self._need_mold(generation)
+                self._molds.order(generation, slot, facade.age, self._crew.expect(slot, facade))
+                return []  # it says itself when it is there
             pid = self._crew.fork(slot, facade, be_worker)
         except OSError as error:
             self._scoreboard.clear(slot)
             return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
-        self._arm_watch(settings)
+        except PreforkError as fault:
+            self._scoreboard.clear(slot)
+            return self._fleet.unmade(slot, Failure(str(fault)), time.monotonic())
         return self._fleet.forked(slot, pid, time.monotonic())
 
-    def _be_worker(self, boot: Boot) -> NoReturn:
-        """In the child, all signals blocked: let go of everything that is the master's, and work."""
+    def _boot(
+        self, generation: int, facade: hooks.Worker, theirs: socket, app: Callable[..., Any] | None = None
+    ) -> Boot:
+        return Boot(
+            settings=self._reloads.settings_of(generation),
+            listeners=self.listeners,
+            channel=theirs,
+            scoreboard=self._scoreboard,
+            slot=facade.slot,
+            generation=generation,
+            master_pid=self.server.pid,
+            log=self.log,
+            server=self.server,
+            worker=facade,
+            app=app,
+        )
+
+    def _let_go(self) -> None:
+        """In a child, all signals blocked: let go of everything that is the master's."""
+        assert self._signals is not None
+        self._signals.forget()
+        self._crew.let_go()
+        self._molds.let_go()
+        self._control.close()
+        self._service.close()
+        if self._launch is not None:
+            self._launch.close()
+        if self._watcher is not None:
+            self._watcher.disown()
+        signals.unblock()
+
+    def _work(self, boot: Boot) -> NoReturn:
+        """In the child: be a worker, whatever happens."""
         code = 3
         try:
-            assert self._signals is not None
-            self._signals.forget()
-            self._crew.let_go()
-            self._control.close()
-            self._service.close()
-            if self._launch is not None:
-                self._launch.close()
-            if self._watcher is not None:
-                self._watcher.disown()
-            signals.unblock()
             code = self._run_worker(boot)
         except SystemExit as end:  # the application's: its death tells the master what it needs to know
             code = end.code if isinstance(end.code, int) else 1
@@ -392,6 +423,67 @@ class Master:
             )
         self._crew.signal(slot, number)
 
+    # Molds
+
+    def _need_mold(self, generation: int) -> None:
+        """Make sure that the generation has one. Raises OSError and PreforkError."""
+        if self._molds.has(generation):
+            return
+        settings = self._reloads.settings_of(generation)
+
+        def work(slot: int, age: int, theirs: socket, app: Callable[..., Any]) -> NoReturn:
+            facade = hooks.Worker(settings, self.log, age=age, ppid=self.server.pid, slot=slot)
+            self._work(self._boot(generation, facade, theirs, app))
+
+        def be_mold(ours: socket) -> NoReturn:
+            code = 3
+            try:
+                self._let_go()
+                from . import mold
+
+                code = mold.Mold(ours, self.log, lambda: self._preload(settings, self.log), work).run()
+            except SystemExit as end:  # the application's, as in a worker
+                code = end.code if isinstance(end.code, int) else 1
+            except BaseException:
+                self.log.exception("mold %d: unexpected", os.getpid())
+            finally:
+                os._exit(code)
+
+        molds.adopt_orphans()
+        pid, ours = spawn(be_mold)
+        self._molds.enter(generation, pid, ours, settings.boot_timeout or math.inf)
+
+    def _hear_mold(self, mold: Mold) -> None:
+        for slot, why in self._molds.hear(mold):
+            self._unmade(slot, why)
+
+    def _mold_died(self, mold: Mold, status: int) -> None:
+        """Its workers serve on; another one is made, so that it is there when a worker is needed."""
+        self._hear_mold(mold)
+        for child in self._crew.unborn():
+            self._hear(child)  # the last one may have been born
+        for slot, why in self._molds.died(mold, status):
+            self._unmade(slot, why)
+        fleet = self._fleet
+        wanted = [each.number for each in (fleet.current, fleet.next) if each is not None]
+        if mold.imported and not mold.ending and fleet.course is Course.SERVING and mold.generation in wanted:
+            try:
+                self._need_mold(mold.generation)
+            except (OSError, PreforkError) as error:
+                self.log.error("no mold can be made now: %s", error)
+
+    def _unmade(self, slot: int, why: Failure) -> None:
+        child = self._crew.children.get(slot)
+        if child is not None and not child.facade.pid:
+            self._crew.bury(child)
+            self._scoreboard.clear(slot)
+            self._act(self._fleet.unmade(slot, why, time.monotonic()))
+
+    def _is_wanted(self, slot: int) -> bool:
+        return self._fleet.workers[slot].phase is Phase.FORKING
+
+    # What is heard of workers
+
     def _hear(self, child: Child) -> None:
         """Tell Fleet what the worker has said."""
         fleet, slot = self._fleet, child.slot
@@ -399,8 +491,13 @@ class Master:
             now = time.monotonic()
             word, _, rest = message.partition(b" ")
             match word:
+                case b"" if not child.facade.pid:
+                    self._never_born(child)
                 case b"":
                     self._act(fleet.mute(slot, now))
+                case channel.BORN:
+                    self._crew.born(child, int(rest))
+                    self._act(fleet.forked(slot, child.pid, now))
                 case channel.READY:
                     child.facade.booted = True
                     self._act(fleet.ready(slot, now))
@@ -409,12 +506,28 @@ class Master:
                 case channel.RECYCLE:
                     self._act(fleet.recycle(slot, rest.decode("utf-8", "replace"), now))
                 case channel.FAILED:
-                    self._act(fleet.failed(slot, _failure(rest), now))
+                    self._act(fleet.failed(slot, failure(rest), now))
                 case _:
                     self.log.warning("worker %d says %r", child.facade.pid, message[:80])
 
+    def _never_born(self, child: Child) -> None:
+        """Nobody holds the other end, and no word was said. If its mold is still at it, that will say why."""
+        generation = self._fleet.workers[child.slot].generation
+        if generation is None or not self._molds.making(generation.number, child.slot):
+            self._unmade(child.slot, Failure("a worker ended at its birth, and could not say why"))
+
     def _reap(self) -> None:
-        for child, status in self._crew.reap():
+        for pid, status in self._crew.reap():
+            if mold := self._molds.of(pid):
+                self._mold_died(mold, status)
+                continue
+            child = self._crew.dead(pid)
+            if child is None:
+                for each in self._crew.unborn():
+                    self._hear(each)  # one that was born and died before we have heard of either
+                child = self._crew.dead(pid)
+            if child is None:
+                continue  # a stranger
             self._hear(child)  # its last words came before its death
             running = requests.running(self._scoreboard, child.slot, time.monotonic_ns())
             text = death.describe(status) + (f", running {running}" if running else "")
@@ -487,13 +600,6 @@ class Master:
         if getattr(self.settings, name) is not None:
             self.server.WORKERS = {child.pid: child.facade for child in self._crew.children.values()}
             hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
-
-
-def _failure(words: bytes) -> Failure:
-    import json
-
-    said = json.loads(words)
-    return Failure(said["message"], said["detail"], said["exit_code"])
 
 
 def _milliseconds(deadline: float) -> float | None:

@@ -10,6 +10,7 @@ import socket
 
 TYPE_CHECKING = False  # typing costs every start 3 ms, dataclasses 20
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ..config.hooks import Server, Worker
@@ -23,6 +24,14 @@ FAILED = b"failed"  # + " " + JSON {"exit_code", "message", "detail"}: cannot bo
 RECYCLE = b"recycle"  # + " " + reason: serves on, asks to be replaced and then drained
 DRAINING = b"draining"  # accepts no more, as told or of its own accord; exits when empty
 
+# Of a worker that a mold has made, before all others.
+BORN = b"born"  # + " " + pid
+
+# Mold to master; master to mold is "SLOT AGE" with the new worker's end of its channel (SCM_RIGHTS, unix(7)).
+IMPORTED = b"imported"  # makes workers from now on; FAILED: it cannot, and exits next
+DONE = b"done"  # what was ordered is made
+UNFORKED = b"unforked"  # + " " + reason
+
 # Master to worker.
 DRAIN = b"drain"  # answer what was accepted, then exit 0; the master keeps the deadline
 STOP = b"stop"  # close everything, exit 0
@@ -34,10 +43,12 @@ class Boot:
     """All that a worker is given; valid from the fork to the worker's end.
 
     `channel` is the worker's end; `slot` is its place in `scoreboard`; `generation` counts reloads from 1;
-    `server` and `worker` are what hooks are given; `log` has the methods of a Logger.
+    `server` and `worker` are what hooks are given; `log` has the methods of a Logger. `app` is the
+    application where a mold has imported it (as the user of the settings), else None.
     """
 
     __slots__ = (
+        "app",
         "channel",
         "generation",
         "listeners",
@@ -63,6 +74,7 @@ class Boot:
         log: Any,
         server: Server,
         worker: Worker,
+        app: Callable[..., Any] | None = None,
     ) -> None:
         self.settings = settings
         self.listeners = listeners
@@ -74,6 +86,7 @@ class Boot:
         self.log = log
         self.server = server
         self.worker = worker
+        self.app = app
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

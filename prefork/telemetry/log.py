@@ -103,6 +103,11 @@ class Log:
     def access_fd(self) -> int:
         return -1 if self._access is None else self._access.fd
 
+    @property
+    def error_fd(self) -> int:
+        """Where the error log is written; the number stays the same for the life of a process."""
+        return self._error.fd
+
     def capture(self) -> None:
         """In a worker, with --capture-output: what is printed goes to the error log's file, line by line."""
         if not self._capture or not self._error.path:

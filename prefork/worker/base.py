@@ -66,6 +66,15 @@ def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
     return worker.leave(worker.serve(reactor))
 
 
+def preload(settings: Settings, log: Any) -> Callable[..., Any]:
+    """In a mold: import the application as its workers would, as their user. Raises PreforkError."""
+    _set_title(settings, "mold")
+    _drop_privileges(settings)
+    log.capture()
+    _watch_for_crashes(log)
+    return _load(settings, log)
+
+
 def import_app(settings: Settings) -> Callable[..., Any]:
     """Enter the application's folder, environment and import path, and import it. Raises PreforkError."""
     _enter(settings)
@@ -98,14 +107,15 @@ class Worker:
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
-        _drop_privileges(settings)
-        self.log.capture()
+        if boot.app is None:  # else the mold has done so, before it imported
+            _drop_privileges(settings)
+            self.log.capture()
         self._watch_for_crashes()
         if settings.worker_class == "gevent":
             from .patching import patch
 
             patch(self.log)  # before the application is imported, and never in the master
-        app = self._load()
+        app = boot.app or _load(settings, self.log)
         boot.worker.wsgi = app
         self._access_log = _access_log(boot)
         reactor = self._reactor = make_reactor(boot, app, self._access_log)
@@ -241,28 +251,12 @@ class Worker:
 
     # Helpers
 
-    def _load(self) -> Callable[..., Any]:
-        try:
-            return import_app(self.settings)
-        except AppLoadError as fault:
-            if not self.settings.reload:
-                raise
-            from .faultpage import fault_page
-
-            self.log.error("%s\n%s", fault, fault.detail.rstrip())
-            return fault_page(str(fault), fault.detail)
-
     def _watch_for_crashes(self) -> None:
-        """Stacks of all threads on stderr at SEGV, ABRT, BUS, FPE and ILL."""
-        import faulthandler
+        if _watch_for_crashes(self.log) and self.settings.worker_abort is not None:
+            import faulthandler
 
-        try:
-            faulthandler.enable(all_threads=True)
-        except (OSError, ValueError):  # no stderr
-            return
-        if self.settings.worker_abort is not None:
             signal.signal(signal.SIGABRT, self._abort)
-            faulthandler.register(signal.SIGABRT, all_threads=True, chain=True)
+            faulthandler.register(signal.SIGABRT, file=self.log.error_fd, all_threads=True, chain=True)
 
     def _abort(self, number: int, frame: object) -> None:
         self.boot.worker.aborted = True
@@ -273,6 +267,29 @@ class Worker:
         hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
 
 
+def _load(settings: Settings, log: Any) -> Callable[..., Any]:
+    try:
+        return import_app(settings)
+    except AppLoadError as fault:
+        if not settings.reload:
+            raise
+        from .faultpage import fault_page
+
+        log.error("%s\n%s", fault, fault.detail.rstrip())
+        return fault_page(str(fault), fault.detail)
+
+
+def _watch_for_crashes(log: Any) -> bool:
+    """Stacks of all threads in the error log at SEGV, ABRT, BUS, FPE and ILL."""
+    import faulthandler
+
+    try:
+        faulthandler.enable(file=log.error_fd, all_threads=True)
+    except (OSError, ValueError):  # no stderr
+        return False
+    return True
+
+
 def _access_log(boot: Boot) -> AccessLog | None:
     if boot.log.access_fd < 0:
         return None
@@ -281,10 +298,10 @@ def _access_log(boot: Boot) -> AccessLog | None:
     return AccessLog(boot.settings.access_log_format, boot.log.access_fd)
 
 
-def _set_title(settings: Settings) -> None:
+def _set_title(settings: Settings, role: str = "worker") -> None:
     from ..telemetry.title import set_title
 
-    set_title("worker", settings.proc_name or settings.wsgi_app or settings.default_proc_name)
+    set_title(role, settings.proc_name or settings.wsgi_app or settings.default_proc_name)
 
 
 def _drop_privileges(settings: Settings) -> None:

@@ -1,0 +1,226 @@
+"""--preload: a mold for each generation, and workers that are the master's."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from launcher import Server, until
+from procfs import children, session, state
+from rawclient import Closed
+
+from .conftest import APP, Project, Start, answer, settled
+
+PARENT = """
+import os
+IMPORTED_BY = os.getpid()
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    body = f"{IMPORTED_BY} {os.getppid() if path == '/parent' else os.getpid()}".encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
+
+
+def molds(server: Server) -> list[int]:
+    return [pid for pid in children(server.pid) if title(pid).startswith("prefork: mold")]
+
+
+def workers(server: Server, count: int) -> list[int]:
+    """Pids of the workers, once they are so many: one may be ready before the process between it and the mold
+    has ended, which is what makes it the master's child."""
+    until(lambda: len(_workers(server)) == count, f"{count} workers")
+    return _workers(server)
+
+
+def _workers(server: Server) -> list[int]:
+    return [pid for pid in children(server.pid) if title(pid).startswith("prefork: worker")]
+
+
+def test_workers_are_forked_by_the_mold_and_belong_to_the_master(start: Start, project: Project) -> None:
+    project.write(PARENT)
+    server = start("--preload", workers=3)
+    (mold,) = molds(server)
+    workers(server, 3)
+    assert server.get("/parent").text == f"{mold} {server.pid}"
+    server.stop()
+
+
+def test_hup_makes_a_new_mold_and_the_old_one_ends(start: Start, project: Project) -> None:
+    server = start("--preload", workers=2)
+    (mold,) = molds(server)
+    before = set(workers(server, 2))
+    project.mark("second")
+    server.send_signal(signal.SIGHUP)
+    settled(server, 2)
+    assert answer(server)[0] == "second"
+    until(lambda: state(mold) == "X", "the old mold is gone")
+    until(lambda: not before & set(_workers(server)), "the old workers are gone")
+    assert len(molds(server)) == 1
+    workers(server, 2)
+
+
+def test_killed_mold_is_replaced_while_workers_serve(start: Start) -> None:
+    server = start("--preload", workers=2)
+    (mold,) = molds(server)
+    before = workers(server, 2)
+    os.kill(mold, signal.SIGKILL)
+    server.stderr.wait(rf"mold {mold} was killed by SIGKILL")
+    until(lambda: bool(molds(server)) and molds(server) != [mold], "another mold")
+    assert workers(server, 2) == before
+    os.kill(before[0], signal.SIGKILL)
+    server.stderr.wait(rf"worker {before[0]} was killed by SIGKILL")
+    workers(server, 2)
+    answer(server)
+    server.pardon()
+
+
+def test_killed_mold_that_cannot_import_again_is_told_once(start: Start, project: Project) -> None:
+    server = start("--preload", workers=1)
+    (mold,) = molds(server)
+    project.write("import nothing_of_that_name\n")
+    os.kill(mold, signal.SIGKILL)
+    server.stderr.wait("nothing_of_that_name")
+    assert answer(server)[0] == "first"
+    until(lambda: not molds(server), "no mold")
+    project.mark("again")
+    (worker,) = workers(server, 1)
+    os.kill(worker, signal.SIGKILL)  # a worker is needed: a mold is tried once more
+    until(lambda: _workers(server) not in ([], [worker]), "another worker")
+    assert answer(server)[0] == "again"
+    server.pardon()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("import nothing_of_that_name\n", 4, "nothing_of_that_name"),
+        ("def nothing(:\n", 4, "site_app"),
+        ("import os\nos._exit(9)\n", 3, r"mold \d+ exited with code 9 before it had imported the appl"),
+        ("import os, signal\nos.kill(os.getpid(), 9)\n", 3, r"mold \d+ was killed by SIGKILL before"),
+    ],
+    ids=["import", "syntax", "exit", "kill"],
+)
+def test_mold_that_cannot_import_ends_the_start(
+    start: Start, project: Project, text: str, code: int, said: str
+) -> None:
+    project.write(text)
+    server = start("--preload", workers=2, ready=False)
+    assert server.wait() == code
+    server.stderr.wait(said)
+    assert len([line for line in server.stderr.lines if "rror" in line and "mold" in line]) <= 1
+    assert not session(server.pid)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("import os\nos._exit(9)\n", r"mold \d+ exited with code 9 before"),
+    ],
+    ids=["import", "exit"],
+)
+def test_reload_that_the_mold_cannot_import_changes_nothing(
+    start: Start, project: Project, text: str, said: str
+) -> None:
+    server = start("--preload", workers=2)
+    before = workers(server, 2)
+    project.write(text)
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(f"reload failed, generation 1 serves on: .*{said}")
+    assert answer(server)[0] == "first"
+    assert workers(server, 2) == before
+    server.pardon()
+    project.mark("third")
+    server.send_signal(signal.SIGHUP)
+    settled(server, 3)
+    assert answer(server)[0] == "third"
+
+
+def test_import_that_hangs_ends_at_boot_timeout_with_its_stack(start: Start, project: Project) -> None:
+    server = start("--preload", "--boot-timeout", "0.5", workers=1)
+    project.write("import time\ntime.sleep(60)\n")
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(
+        r"generation 1 serves on: mold \d+ did not end its import within 0\.5 s \(boot_timeout\)"
+    )
+    server.stderr.wait(r"site_app\.py.*line 2 in <module>")
+    assert answer(server)[0] == "first"
+    server.pardon()
+
+
+def test_term_ends_the_mold_s_import_at_once(start: Start, project: Project) -> None:
+    project.write("import os, time\nos.write(1, b'importing\\n')\ntime.sleep(60)\n")
+    server = start("--preload", workers=2, ready=False)
+    server.stdout.wait("importing")
+    server.stop()
+
+
+def test_everything_ends_when_the_master_is_killed(start: Start) -> None:
+    server = start("--preload", workers=2)
+    server.send_signal(signal.SIGKILL)
+    server.process.wait()
+    until(lambda: not session(server.pid), "no process is left")
+
+
+def test_worker_that_dies_is_reported_with_its_request(start: Start) -> None:
+    server = start("--preload", workers=1)
+    with pytest.raises(Closed):
+        server.get("/exit/7")
+    server.stderr.wait(r"worker \d+ exited with code 7.*GET /exit/7")
+    answer(server)
+    server.pardon()
+
+
+UNSAFE = """
+import sqlite3, socket, threading
+quiet = threading.Event()
+threading.Thread(target=quiet.wait, name="poller", daemon=True).start()
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+database = sqlite3.connect("shared.db")
+memory = sqlite3.connect(":memory:")
+"""
+
+
+def test_what_is_unsafe_to_share_is_named(start: Start, project: Project) -> None:
+    project.write(UNSAFE + APP)
+    server = start("--preload", workers=1)
+    server.stderr.wait(r"preload: after the import thread 'poller' runs, and will not in the workers")
+    (found,) = server.stderr.wait(r"descriptor \d+ is a socket bound to 127\.0\.0\.1:(\d+)")
+    server.stderr.wait(rf"descriptor \d+ is a socket connected to 127\.0\.0\.1:{found[1]}")
+    server.stderr.wait(rf"SQLite file {project.folder}/shared\.db is open")
+    assert not any(":memory:" in line for line in server.stderr.lines)
+    server.pardon()
+
+
+def test_a_clean_application_is_not_warned_about(start: Start) -> None:
+    server = start("--preload", workers=1)
+    assert not any("preload:" in line for line in server.stderr.lines)
+
+
+def test_preload_can_be_switched_on_at_a_reload(start: Start, project: Project) -> None:
+    (project.folder / "prefork.toml").write_text("workers = 2\n")
+    server = start(workers=2)
+    (project.folder / "prefork.toml").write_text("workers = 2\npreload_app = true\n")
+    server.send_signal(signal.SIGHUP)
+    settled(server, 2)
+    assert len(molds(server)) == 1
+    (project.folder / "prefork.toml").write_text("workers = 2\n")
+    server.send_signal(signal.SIGHUP)
+    settled(server, 3)
+    until(lambda: not molds(server), "the mold is gone")
+
+
+def test_gevent_is_refused_with_the_reason(start: Start) -> None:
+    server = start("--preload", "-k", "gevent", ready=False)
+    assert server.wait() == 2
+    server.stderr.wait("preload_app.*gevent has to replace parts of the standard library")
