@@ -22,13 +22,17 @@ class Action:
 
 
 class Fork(Action):
-    """Make a worker of that generation in that slot; answer with Fleet.forked or Fleet.unforked."""
+    """Make a worker of that generation in that slot; answer with Fleet.forked or Fleet.unforked.
 
-    __slots__ = ("generation", "slot")
+    canary: it has to warm up before it says that it is ready.
+    """
 
-    def __init__(self, slot: int, generation: int) -> None:
+    __slots__ = ("canary", "generation", "slot")
+
+    def __init__(self, slot: int, generation: int, canary: bool = False) -> None:
         self.slot = slot
         self.generation = generation
+        self.canary = canary
 
 
 class Send(Action):
@@ -98,6 +102,15 @@ class Abandoned(Action):
         self.cause = cause
         self.detail = detail
         self.exit_code = exit_code
+
+
+class Baked(Action):
+    """The generation has been watched for its time, and nothing was wrong with it."""
+
+    __slots__ = ("generation",)
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
 
 
 class Forget(Action):

@@ -5,37 +5,22 @@ descriptor: every method takes `now` (monotonic seconds) and returns the actions
 
 A generation is "this code, this configuration". A reload builds the next one beside the current one:
 a canary first, then the rest, and only when all of them serve is the old one drained. Whatever goes
-wrong before that ends the new generation and leaves the old one as it was.
+wrong before that ends the new generation and leaves the old one as it was. Where a generation is to be
+watched (bake), the one before is not drained but parked until that has come to a good end.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-import signal
-from collections.abc import Iterable
 
-from ..net import channel
 from ..telemetry.lines import DEBUG, ERROR, INFO, WARNING
-from .actions import (
-    Abandoned,
-    Action,
-    Exit,
-    Forget,
-    Fork,
-    Opened,
-    Resized,
-    Say,
-    Send,
-    Settled,
-    Signal,
-)
+from . import staffing
+from .actions import Abandoned, Action, Baked, Exit, Forget, Opened, Resized, Say, Settled
 from .generation import RETRY_BOOT_LIMIT, RETRY_SERVE_LIMIT, Failure, Generation, Policy, Stage
-from .phases import ACCEPTS, COMING, SERVES, Event, Phase, Worker, next_phase
+from .phases import ACCEPTS, COMING, IN_RESERVE, SERVES, Event, Phase, Worker
+from .roster import Roster, lateness
 
-QUIT_TIMEOUT = 2.0  # seconds from "leave at once" to KILL
-ABORT_TIMEOUT = 2.0  # seconds from ABRT to KILL: time to write the stacks
-MUTE_TIMEOUT = 1.0  # seconds from EOF on the channel to the reaping; the kernel does both at once
 EARLY_AGE = 1.0  # a worker that serves for less, or for less than it took to boot, has died early
 FILLING_DEATHS = 3  # early deaths in a row that a new generation may have before it is given up
 
@@ -52,14 +37,16 @@ class Fleet:
 
     def __init__(self, slots: int) -> None:
         self.course = Course.STARTING
-        self.workers = [Worker(slot) for slot in range(slots)]
+        self._out: list[Action] = []
+        self._roster = Roster(slots, self._out)
+        self.workers = self._roster.workers
         self.current: Generation | None = None
         self.next: Generation | None = None
+        self.kept: Generation | None = None  # the one before, in reserve while the current one is watched
         self._number = 0
         self._known: set[int] = set()  # generations not yet forgotten
         self._quits = 0
         self._exit_code = 0
-        self._out: list[Action] = []
 
     # For the loop
 
@@ -80,6 +67,7 @@ class Fleet:
         if self.course in (Course.STARTING, Course.SERVING):
             wanted = [generation for generation in (self.current, self.next) if generation is not None]
             deadlines += [generation.retry_deadline for generation in wanted if generation.short]
+            deadlines += [generation.bake_deadline for generation in wanted]
         return min(deadlines, default=math.inf)
 
     def tick(self, now: float) -> list[Action]:
@@ -87,6 +75,8 @@ class Fleet:
         for worker in self.workers:
             if worker.deadline <= now:
                 self._late(worker, now)
+        if self.current is not None and self.current.bake_deadline <= now:
+            self._baked(self.current, now)
         return self._settle(now)
 
     # Orders
@@ -112,6 +102,21 @@ class Fleet:
                 pass
         return self._settle(now)
 
+    def roll_back(self, cause: str, now: float) -> list[Action]:
+        """The current generation does worse than the one that is kept: go back to that."""
+        worse, kept = self.current, self.kept
+        if self.course is Course.SERVING and worse is not None and kept is not None:
+            self._say(ERROR, f"generation {worse.number} is taken back, {kept.number} serves again: {cause}")
+            self.current, self.kept = kept, None
+            kept.restore()
+            self._over(worse, now)
+            for worker in self._roster.of(kept, IN_RESERVE):
+                self._roster.tell(worker, Event.WAKE, now)
+            if kept.size != worse.size:
+                self._out.append(Resized(kept.size, worse.size))
+            self._out.append(Abandoned(worse.number, f"taken back: {cause}"))
+        return self._settle(now)
+
     def grow(self, now: float) -> list[Action]:
         """TTIN: one worker more."""
         return self._change(self.size + 1, now)
@@ -129,7 +134,7 @@ class Fleet:
         if self.course in (Course.STARTING, Course.SERVING):
             self._close(0, now)
             for worker in self.workers:
-                self._tell(worker, Event.DRAIN, now)
+                self._roster.tell(worker, Event.DRAIN, now)
         return self._settle(now)
 
     def quit(self, now: float) -> list[Action]:
@@ -139,7 +144,7 @@ class Fleet:
         if self.course is Course.STOPPING:
             self._quits += 1
             for worker in self.workers:
-                self._tell(worker, Event.QUIT if self._quits == 1 else Event.KILL, now)
+                self._roster.tell(worker, Event.QUIT if self._quits == 1 else Event.KILL, now)
         return self._settle(now)
 
     # What happened to the worker in a slot
@@ -148,7 +153,7 @@ class Fleet:
         worker = self.workers[slot]
         worker.pid = pid
         worker.forked_at = now
-        self._tell(worker, Event.FORKED, now)
+        self._roster.tell(worker, Event.FORKED, now)
         return self._settle(now)
 
     def unforked(self, slot: int, cause: str, now: float) -> list[Action]:
@@ -159,20 +164,20 @@ class Fleet:
         """There will be no process: the mold could not import, or died."""
         worker = self.workers[slot]
         generation = self._wanted_by(worker)
-        self._tell(worker, Event.UNFORKED, now)
+        self._roster.tell(worker, Event.UNFORKED, now)
         self._boot_failed(generation, failure, now)
         return self._settle(now)
 
     def ready(self, slot: int, now: float) -> list[Action]:
         """It accepts connections."""
-        self._tell(self.workers[slot], Event.READY, now)
+        self._roster.tell(self.workers[slot], Event.READY, now)
         return self._settle(now)
 
     def failed(self, slot: int, failure: Failure, now: float) -> list[Action]:
         """It said why it cannot boot."""
         worker = self.workers[slot]
         if worker.phase is Phase.BOOTING:
-            self._tell(worker, Event.FAILED, now)
+            self._roster.tell(worker, Event.FAILED, now)
             self._boot_failed(self._wanted_by(worker), failure, now)
         return self._settle(now)
 
@@ -181,17 +186,22 @@ class Fleet:
         worker = self.workers[slot]
         if worker.phase is Phase.SERVING:
             self._say(INFO, f"worker {worker.pid} is to be replaced: {reason}")
-        self._tell(worker, Event.RECYCLE, now)
+        self._roster.tell(worker, Event.RECYCLE, now)
         return self._settle(now)
 
     def leaving(self, slot: int, now: float) -> list[Action]:
         """It accepts no more: as told, or of its own accord."""
-        self._tell(self.workers[slot], Event.LEAVING, now)
+        self._roster.tell(self.workers[slot], Event.LEAVING, now)
+        return self._settle(now)
+
+    def parked(self, slot: int, now: float) -> list[Action]:
+        """It accepts nothing until it is woken."""
+        self._roster.tell(self.workers[slot], Event.PARKED, now)
         return self._settle(now)
 
     def mute(self, slot: int, now: float) -> list[Action]:
         """Its channel is at EOF: it dies, or has closed all descriptors, as some applications do."""
-        self._tell(self.workers[slot], Event.MUTE, now)
+        self._roster.tell(self.workers[slot], Event.MUTE, now)
         return self._settle(now)
 
     def stuck(self, slot: int, reason: str, now: float) -> list[Action]:
@@ -199,12 +209,12 @@ class Fleet:
         worker = self.workers[slot]
         if worker.phase in SERVES:
             self._say(ERROR, f"worker {worker.pid} is replaced: {reason}")
-            self._tell(worker, Event.DRAIN, now)
+            self._roster.tell(worker, Event.DRAIN, now)
         return self._settle(now)
 
     def hung(self, slot: int, reason: str, now: float) -> list[Action]:
         """Nothing that it runs will end."""
-        self._tell(self.workers[slot], Event.HUNG, now, reason)
+        self._roster.tell(self.workers[slot], Event.HUNG, now, reason)
         return self._settle(now)
 
     def died(self, slot: int, clean: bool, text: str, now: float) -> list[Action]:
@@ -216,82 +226,26 @@ class Fleet:
             now - worker.served_at,
             worker.served_at - worker.forked_at,
         )
-        self._tell(worker, Event.DIED, now)
+        self._roster.tell(worker, Event.DIED, now)
         match phase:
             case Phase.BOOTING | Phase.MUTED if not served:
                 self._boot_failed(generation, Failure(f"worker {pid} {text} before it was ready"), now)
-            case Phase.SERVING | Phase.RETIRING | Phase.MUTED:
+            case Phase.SERVING | Phase.RETIRING | Phase.WAKING | Phase.MUTED:
                 self._serving_died(generation, pid, text, age < max(EARLY_AGE, boot_time), now)
             case Phase.TOLD | Phase.DRAINING if not clean:
                 self._say(ERROR, f"worker {pid} {text} while it drained")
+            case Phase.PARKING | Phase.PARKED:
+                self._say(ERROR, f"worker {pid} {text} while it was kept in reserve")
             case _:
                 self._say(DEBUG, f"worker {pid} {text}")
         return self._settle(now)
 
-    # Workers: one step of one worker
-
-    def _tell(self, worker: Worker, event: Event, now: float, reason: str = "") -> None:
-        phase = next_phase(worker.phase, event)
-        if phase is worker.phase:
-            return
-        before, worker.phase = worker.phase, phase
-        deadline, worker.deadline = worker.deadline, math.inf
-        match phase:
-            case Phase.FREE:
-                worker.clear()
-            case Phase.BOOTING:
-                worker.deadline = now + (self._policy_of(worker).boot_timeout or math.inf)
-            case Phase.SERVING:
-                worker.served_at = now
-            case Phase.MUTED:
-                worker.deadline = now + MUTE_TIMEOUT
-            case Phase.TOLD:
-                worker.deadline = now + self._policy_of(worker).graceful_timeout
-                self._order(worker, before, channel.DRAIN)
-            case Phase.DRAINING if before is Phase.TOLD:
-                worker.deadline = deadline
-            case Phase.DRAINING:
-                worker.deadline = now + self._policy_of(worker).graceful_timeout
-            case Phase.QUITTING:
-                worker.deadline = now + QUIT_TIMEOUT
-                if event is Event.QUIT or event is Event.DRAIN:
-                    self._order(worker, before, channel.STOP)
-            case Phase.ABORTING:
-                worker.deadline = now + ABORT_TIMEOUT
-                self._out.append(Signal(worker.slot, signal.SIGABRT, reason))
-            case Phase.KILLED:
-                self._out.append(Signal(worker.slot, signal.SIGKILL, reason))
-            case _:
-                pass
-
-    def _order(self, worker: Worker, before: Phase, message: bytes) -> None:
-        # A booting worker is inside the application's import and reads nothing; TERM has its default there.
-        if before is Phase.BOOTING or before is Phase.MUTED:
-            self._out.append(Signal(worker.slot, signal.SIGTERM))
-        else:
-            self._out.append(Send(worker.slot, message))
-
     def _late(self, worker: Worker, now: float) -> None:
         """The worker's phase has lasted too long."""
-        policy, generation, booting = (
-            self._policy_of(worker),
-            self._wanted_by(worker),
-            not worker.has_served,
-        )
-        match worker.phase:
-            case Phase.BOOTING:
-                reason = f"not ready within {policy.boot_timeout:g} s (boot_timeout)"
-            case Phase.MUTED:
-                reason = "it has closed the channel to its master"
-            case Phase.TOLD | Phase.DRAINING:
-                reason = f"not drained within {policy.graceful_timeout:g} s (graceful_timeout)"
-            case Phase.QUITTING:
-                reason = f"still there {QUIT_TIMEOUT:g} s after it was told to leave"
-            case _:
-                reason = f"still there {ABORT_TIMEOUT:g} s after ABRT"
+        reason, generation, booting = lateness(worker), self._wanted_by(worker), not worker.has_served
         failure = Failure(f"worker {worker.pid}: {reason}")
         worker.deadline = math.inf
-        self._tell(worker, Event.LATE, now, reason)
+        self._roster.tell(worker, Event.LATE, now, reason)
         if booting and worker.phase is Phase.ABORTING:
             self._boot_failed(generation, failure, now)
 
@@ -306,11 +260,12 @@ class Fleet:
             self._promote(now)
             for generation in (self.current, self.next):
                 if generation is not None:
-                    self._trim(generation, now)
-                    self._fill(generation, now)
+                    staffing.trim(self._roster, generation, self.next is not None, now)
+                    self._out += staffing.fill(self._roster, generation, self.next is not None, now)
             self._relieve(now)
         self._forget()
-        out, self._out = self._out, []
+        out = self._out.copy()
+        self._out.clear()
         return out
 
     def _promote(self, now: float) -> None:
@@ -329,15 +284,55 @@ class Fleet:
             and following.stage is Stage.FILLING
             and self._serves(following, following.size)
         ):
-            self._say(INFO, f"generation {following.number} serves, {current.number} drains")
-            self._over(current, now)
-            following.stage = Stage.LIVE
-            if following.size != current.size:
-                self._out.append(Resized(following.size, current.size))
-            self.current, self.next = current, following = following, None
+            self._succeed(current, following, now)
+            current = following
         if not current.settled and self._rules(current):
             current.settled = True
             self._out.append(Settled(current.number))
+
+    def _succeed(self, before: Generation, following: Generation, now: float) -> None:
+        """The following generation serves; the one before is kept, unless it is still being watched."""
+        self.current, self.next = following, None
+        following.stage = Stage.LIVE
+        if following.size != before.size:
+            self._out.append(Resized(following.size, before.size))
+        if not following.policy.bake:
+            self._say(INFO, f"generation {following.number} serves, {before.number} drains")
+            self._release(now)
+            self._over(before, now)
+            return
+        following.bake_deadline = now + following.policy.bake
+        if self.kept is None:
+            self._keep(before, now)
+        else:
+            self._over(before, now)
+        self._say(
+            INFO,
+            f"generation {following.number} serves and is watched for {following.policy.bake:g} s (bake),"
+            f" {self.kept.number if self.kept else before.number} is kept",
+        )
+
+    def _keep(self, generation: Generation, now: float) -> None:
+        self.kept = generation
+        generation.stage = Stage.KEPT
+        generation.bake_deadline = math.inf
+        for worker in self._roster.of(generation, COMING):
+            if worker.phase is Phase.WAKING:
+                self._roster.tell(worker, Event.PARK, now)
+            else:
+                self._roster.dismiss(worker, now)
+
+    def _release(self, now: float) -> None:
+        """Nobody will come back to the generation that is kept."""
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            self._over(kept, now)
+
+    def _baked(self, current: Generation, now: float) -> None:
+        current.bake_deadline = math.inf
+        self._say(INFO, f"generation {current.number} does well after {current.policy.bake:g} s (bake)")
+        self._release(now)
+        self._out.append(Baked(current.number))
 
     def _rules(self, generation: Generation) -> bool:
         """Do all its workers serve, and nobody else's accept any more?"""
@@ -350,47 +345,7 @@ class Fleet:
         )
 
     def _serves(self, generation: Generation, count: int) -> bool:
-        return self._count(generation, SERVES) >= min(count, generation.size)
-
-    def _trim(self, generation: Generation, now: float) -> None:
-        """Let go of more than is wanted: first those to come, then those that ask for it, then the oldest."""
-        wanted = self._wanted(generation)
-        coming = self._of(generation, COMING)
-        for worker in coming[: max(0, len(coming) - self._missing(generation))]:
-            self._tell(worker, Event.QUIT, now)
-        serving = self._of(generation, SERVES)
-        serving.sort(key=lambda worker: (worker.phase is not Phase.RETIRING, worker.served_at))
-        for worker in serving[: max(0, len(serving) - wanted)]:
-            self._tell(worker, Event.DRAIN, now)
-
-    def _fill(self, generation: Generation, now: float) -> None:
-        """Order what is missing, unless it is too soon after early deaths."""
-        generation.short = False
-        missing = self._missing(generation) - self._count(generation, COMING)
-        for worker in self.workers:
-            if missing <= 0:
-                return
-            if worker.phase is not Phase.FREE:
-                continue
-            if now < generation.retry_deadline:
-                generation.short = True
-                return
-            if generation.early_deaths > 1 and self._count(generation, COMING):
-                return  # one at a time until one of them serves
-            worker.generation = generation
-            self._tell(worker, Event.FORK, now)
-            self._out.append(Fork(worker.slot, generation.number))
-            missing -= 1
-
-    def _wanted(self, generation: Generation) -> int:
-        return min(1, generation.size) if generation.stage is Stage.CANARY else generation.size
-
-    def _missing(self, generation: Generation) -> int:
-        """How many should be coming: a few of those that want to be replaced count as gone already."""
-        retiring = self._count(generation, {Phase.RETIRING})
-        at_a_time = 0 if self.next is not None else max(1, generation.size // 4)
-        serving = self._count(generation, {Phase.SERVING, Phase.MUTED}) + max(0, retiring - at_a_time)
-        return max(0, self._wanted(generation) - serving)
+        return self._roster.count(generation, SERVES) >= min(count, generation.size)
 
     def _serving_died(
         self, generation: Generation | None, pid: int, text: str, early: bool, now: float
@@ -417,7 +372,7 @@ class Fleet:
             self._close(failure.exit_code, now)
             self._quits += 1
             for worker in self.workers:
-                self._tell(worker, Event.QUIT, now)
+                self._roster.tell(worker, Event.QUIT, now)
         elif generation is self.next:
             self._abandon(generation, failure, now)
         else:
@@ -437,20 +392,26 @@ class Fleet:
     def _over(self, generation: Generation | None, now: float) -> None:
         assert generation is not None
         generation.stage = Stage.OVER
-        for worker in self._of(generation, COMING):
-            self._tell(worker, Event.QUIT, now)
+        generation.bake_deadline = math.inf
+        for worker in self._roster.of(generation, COMING | IN_RESERVE):
+            self._roster.dismiss(worker, now)
 
     def _relieve(self, now: float) -> None:
-        """Drain who serves for a generation that is over, as far as the current one can do without."""
+        """Drain who serves for a generation that is over, as far as the current one can do without; park
+        who serves for the one that is kept."""
         assert self.current is not None
         left = [
             worker
             for worker in self.workers
             if worker.phase in SERVES and worker.generation not in (self.current, self.next)
         ]
-        needed = max(0, self.size - self._count(self.current, SERVES))
+        needed = max(0, self.size - self._roster.count(self.current, SERVES))
         for worker in left[: max(0, len(left) - needed)]:
-            self._tell(worker, Event.DRAIN, now)
+            self._roster.tell(worker, Event.PARK if worker.generation is self.kept else Event.DRAIN, now)
+        if self.kept is not None:
+            reserve = self._roster.of(self.kept, IN_RESERVE)
+            for worker in reserve[self.kept.size :]:
+                self._roster.tell(worker, Event.DRAIN, now)
 
     def _close(self, exit_code: int, now: float) -> None:
         self.course = Course.STOPPING
@@ -458,13 +419,14 @@ class Fleet:
         if self.next is not None:
             self._out.append(Abandoned(self.next.number, "the server is stopping"))
             self.next = None
+        self.kept = None
 
     def _change(self, size: int, now: float) -> list[Action]:
         if self.course in (Course.STARTING, Course.SERVING):
             size = self._bounded(size)
             if size != self.size:
                 self._out.append(Resized(size, self.size))
-            for generation in (self.current, self.next):
+            for generation in (self.current, self.next, self.kept):
                 if generation is not None:
                     generation.size = size
         return self._settle(now)
@@ -481,27 +443,15 @@ class Fleet:
         return Generation(self._number, policy, stage, self._bounded(policy.size))
 
     def _forget(self) -> None:
-        alive = {each.number for each in (self.current, self.next) if each is not None}
+        alive = {each.number for each in (self.current, self.next, self.kept) if each is not None}
         alive.update(worker.generation.number for worker in self.workers if worker.generation is not None)
         for number in sorted(self._known - alive):
             self._known.remove(number)
             self._out.append(Forget(number))
 
-    def _of(self, generation: Generation, phases: Iterable[Phase]) -> list[Worker]:
-        return [
-            worker for worker in self.workers if worker.generation is generation and worker.phase in phases
-        ]
-
-    def _count(self, generation: Generation, phases: Iterable[Phase]) -> int:
-        return len(self._of(generation, phases))
-
     def _wanted_by(self, worker: Worker) -> Generation | None:
         """The worker's generation; None when that is drained or given up."""
         return worker.generation if worker.generation in (self.current, self.next) else None
-
-    def _policy_of(self, worker: Worker) -> Policy:
-        assert worker.generation is not None
-        return worker.generation.policy
 
     def _say(self, level: int, text: str, detail: str = "") -> None:
         self._out.append(Say(level, text, detail))

@@ -14,16 +14,20 @@ class Stage(enum.Enum):
     CANARY = "canary"  # one worker has to serve first
     FILLING = "filling"
     LIVE = "live"
+    KEPT = "kept"  # in reserve, while the one after it is watched
     OVER = "over"  # drained or given up
 
 
 class Policy:
     """What of the settings matters here. Times are seconds; a timeout of 0 is none."""
 
-    __slots__ = ("boot_timeout", "graceful_timeout", "size")
+    __slots__ = ("bake", "boot_timeout", "graceful_timeout", "size")
 
-    def __init__(self, *, size: int, boot_timeout: float = 0.0, graceful_timeout: float = 30.0) -> None:
+    def __init__(
+        self, *, size: int, boot_timeout: float = 0.0, graceful_timeout: float = 30.0, bake: float = 0.0
+    ) -> None:
         self.size = size
+        self.bake = bake  # how long it is watched once it serves
         self.boot_timeout = boot_timeout
         self.graceful_timeout = graceful_timeout
 
@@ -40,7 +44,17 @@ class Failure:
 
 
 class Generation:
-    __slots__ = ("early_deaths", "number", "policy", "retry_deadline", "settled", "short", "size", "stage")
+    __slots__ = (
+        "bake_deadline",
+        "early_deaths",
+        "number",
+        "policy",
+        "retry_deadline",
+        "settled",
+        "short",
+        "size",
+        "stage",
+    )
 
     def __init__(self, number: int, policy: Policy, stage: Stage, size: int) -> None:
         self.number = number
@@ -51,6 +65,14 @@ class Generation:
         self.early_deaths = 0  # in a row
         self.retry_deadline = -math.inf  # no fork before
         self.short = False  # waits for retry_deadline
+        self.bake_deadline = math.inf  # watched until then; the generation before is kept
+
+    def restore(self) -> None:
+        """From the reserve back to work."""
+        self.stage = Stage.LIVE
+        self.settled = False
+        self.early_deaths = 0
+        self.retry_deadline = -math.inf
 
     def blame(self, now: float, limit: float) -> float:
         """Count an early death; return the seconds until the next try."""

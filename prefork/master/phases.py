@@ -19,6 +19,9 @@ class Phase(enum.Enum):
     BOOTING = "booting"
     SERVING = "serving"
     RETIRING = "retiring"  # serves, wants to be replaced
+    PARKING = "parking"  # ordered to accept nothing until further notice; may still accept
+    PARKED = "parked"  # accepts nothing, and can serve again at once
+    WAKING = "waking"  # parked, and ordered to serve again
     MUTED = "muted"  # its channel is at EOF: reaped in a moment, or broken
     TOLD = "told"  # ordered to drain; may still accept
     DRAINING = "draining"  # accepts no more, finishes what it has accepted
@@ -35,12 +38,15 @@ class Event(enum.Enum):
     FAILED = "failed"  # it said that it cannot boot
     RECYCLE = "recycle"  # it asked to be replaced
     LEAVING = "leaving"  # it said that it accepts no more
+    PARKED = "parked"  # it said that it accepts nothing until further notice
     MUTE = "mute"  # its channel is at EOF
     HUNG = "hung"  # a request of it is past every deadline
     LATE = "late"  # the phase has lasted too long
     DIED = "died"
     # what was decided
     FORK = "fork"
+    PARK = "park"
+    WAKE = "wake"
     DRAIN = "drain"
     QUIT = "quit"
     KILL = "kill"
@@ -78,6 +84,7 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
         Event.MUTE: Phase.MUTED,
         Event.HUNG: Phase.ABORTING,
         Event.DIED: Phase.FREE,
+        Event.PARK: Phase.PARKING,
         Event.DRAIN: Phase.TOLD,
         Event.QUIT: Phase.QUITTING,
         Event.KILL: Phase.KILLED,
@@ -87,6 +94,40 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
         Event.MUTE: Phase.MUTED,
         Event.HUNG: Phase.ABORTING,
         Event.DIED: Phase.FREE,
+        Event.PARK: Phase.PARKING,
+        Event.DRAIN: Phase.TOLD,
+        Event.QUIT: Phase.QUITTING,
+        Event.KILL: Phase.KILLED,
+    },
+    Phase.PARKING: {
+        Event.PARKED: Phase.PARKED,
+        Event.LEAVING: Phase.DRAINING,
+        Event.MUTE: Phase.MUTED,
+        Event.HUNG: Phase.ABORTING,
+        Event.DIED: Phase.FREE,
+        Event.WAKE: Phase.WAKING,
+        Event.DRAIN: Phase.TOLD,
+        Event.QUIT: Phase.QUITTING,
+        Event.KILL: Phase.KILLED,
+    },
+    Phase.PARKED: {
+        Event.LEAVING: Phase.DRAINING,
+        Event.MUTE: Phase.MUTED,
+        Event.HUNG: Phase.ABORTING,
+        Event.DIED: Phase.FREE,
+        Event.WAKE: Phase.WAKING,
+        Event.DRAIN: Phase.TOLD,
+        Event.QUIT: Phase.QUITTING,
+        Event.KILL: Phase.KILLED,
+    },
+    Phase.WAKING: {
+        Event.READY: Phase.SERVING,
+        Event.LEAVING: Phase.DRAINING,
+        Event.MUTE: Phase.MUTED,
+        Event.HUNG: Phase.ABORTING,
+        Event.LATE: Phase.ABORTING,
+        Event.DIED: Phase.FREE,
+        Event.PARK: Phase.PARKING,
         Event.DRAIN: Phase.TOLD,
         Event.QUIT: Phase.QUITTING,
         Event.KILL: Phase.KILLED,
@@ -127,9 +168,10 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
     Phase.KILLED: {Event.DIED: Phase.FREE},
 }
 
-COMING = frozenset({Phase.FORKING, Phase.BOOTING})
+COMING = frozenset({Phase.FORKING, Phase.BOOTING, Phase.WAKING})
 SERVES = frozenset({Phase.SERVING, Phase.RETIRING})
-ACCEPTS = SERVES | {Phase.TOLD}
+IN_RESERVE = frozenset({Phase.PARKING, Phase.PARKED})
+ACCEPTS = SERVES | {Phase.PARKING, Phase.TOLD}
 
 
 def next_phase(phase: Phase, event: Event) -> Phase:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from .listener import Listener
 
 # Worker to master.
-READY = b"ready"  # accepting; said once
+READY = b"ready"  # accepting; said once, and again after each WAKE
 FAILED = b"failed"  # + " " + JSON {"exit_code", "message", "detail"}: cannot boot, exits next
 RECYCLE = b"recycle"  # + " " + reason: serves on, asks to be replaced and then drained
+PARKED = b"parked"  # accepts nothing until it is woken
 DRAINING = b"draining"  # accepts no more, as told or of its own accord; exits when empty
 
 # Of a worker that a mold has made, before all others.
@@ -35,6 +36,9 @@ UNFORKED = b"unforked"  # + " " + reason
 # Master to worker.
 DRAIN = b"drain"  # answer what was accepted, then exit 0; the master keeps the deadline
 STOP = b"stop"  # close everything, exit 0
+WARM = b"warm"  # sent before it has booted: answer the paths of --warmup before it says ready
+PARK = b"park"  # accept nothing until WAKE; let idle connections go
+WAKE = b"wake"  # accept again, and say ready
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one datagram; a longer `detail` is cut by its sender
 

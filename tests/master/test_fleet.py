@@ -8,11 +8,12 @@ import math
 import pytest
 
 from prefork.master.actions import Forget, Fork, Send, Signal
-from prefork.master.fleet import ABORT_TIMEOUT, MUTE_TIMEOUT, QUIT_TIMEOUT, Course, Failure, Fleet, Policy
+from prefork.master.fleet import Course, Failure, Fleet, Policy
 from prefork.master.phases import Phase
+from prefork.master.roster import ABORT_TIMEOUT, MUTE_TIMEOUT, QUIT_TIMEOUT, WAKE_TIMEOUT
 from prefork.net import channel
 
-from .world import ABRT, KILL, TERM, Abandoned, Opened, Resized, Settled, World
+from .world import ABRT, KILL, TERM, Abandoned, Baked, Opened, Resized, Settled, World
 
 
 def serving(size: int = 4, **options: float) -> World:
@@ -557,7 +558,7 @@ def test_late_news_of_an_empty_slot_changes_nothing() -> None:
     assert fleet.hung(3, "late", 1.0) == []
     assert fleet.recycle(3, "late", 1.0) == []
     assert Fork(0, 1) != Fork(0, 2)
-    assert repr(Fork(0, 1)) in {"Fork(1, 0)", "Fork(0, 1)"}
+    assert repr(Fork(0, 1)) == "Fork(False, 1, 0)"
 
 
 def test_worker_with_a_stuck_request_drains_and_is_replaced_at_once() -> None:
@@ -569,3 +570,146 @@ def test_worker_with_a_stuck_request_drains_and_is_replaced_at_once() -> None:
     world.do(world.fleet.hung(0, "GET /slow does not end", world.now))
     assert world.taken() == [Signal(0, ABRT, "GET /slow does not end")]
     assert world.said() == ["worker 101 is replaced: GET /slow does not end"]
+
+
+# Bake
+
+
+def baking(size: int = 4, **options: float) -> World:
+    """A world whose second generation serves and is watched for 60 s."""
+    world = serving(size, **options)
+    world.reload(size, bake=60)
+    world.settle_boots()
+    return world
+
+
+def test_bake_keeps_the_old_generation_in_reserve() -> None:
+    world = baking(2)
+    assert world.shape == "1: 2 parking; 2: 2 serving"
+    assert world.taken() == [Send(0, channel.PARK), Send(1, channel.PARK)]
+    assert not world.noted(Settled)
+    for slot in (0, 1):
+        world.do(world.fleet.parked(slot, world.now))
+    assert world.shape == "1: 2 parked; 2: 2 serving"
+    assert world.noted(Settled) == [Settled(2)]
+    assert not world.noted(Baked)
+
+
+def test_bake_that_ends_well_drains_the_old_generation() -> None:
+    world = baking(2)
+    world.pass_time(59)
+    world.taken()
+    world.pass_time(1)
+    assert world.noted(Baked) == [Baked(2)]
+    assert world.taken() == [Send(0, channel.DRAIN), Send(1, channel.DRAIN)]
+    world.settle()
+    assert world.shape == "2: 2 serving"
+    assert world.noted(Forget) == [Forget(1)]
+    assert world.fleet.wake == math.inf
+
+
+def test_roll_back_wakes_the_old_generation_before_the_new_one_drains() -> None:
+    world = baking(2)
+    for slot in (0, 1):
+        world.do(world.fleet.parked(slot, world.now))
+    world.taken()
+    world.notes.clear()
+    world.do(world.fleet.roll_back("5 of 5 answers are 5xx", world.now))
+    assert world.shape == "1: 2 waking; 2: 2 serving"
+    assert world.taken() == [Send(0, channel.WAKE), Send(1, channel.WAKE)]
+    assert world.noted(Abandoned) == [Abandoned(2, "taken back: 5 of 5 answers are 5xx")]
+    world.ready(0)
+    assert world.shape == "1: 1 serving, 1 waking; 2: 1 serving, 1 told"
+    world.ready(1)
+    world.settle()
+    assert world.shape == "1: 2 serving"
+    assert world.noted(Settled) == [Settled(1)]
+    assert world.fleet.wake == math.inf
+    assert world.said(logging.ERROR) == ["generation 2 is taken back, 1 serves again: 5 of 5 answers are 5xx"]
+
+
+def test_roll_back_fills_the_places_of_those_that_died_in_reserve() -> None:
+    world = baking(2)
+    world.die(1)
+    assert world.shape == "1: 1 parking; 2: 2 serving"
+    world.do(world.fleet.roll_back("worse", world.now))
+    assert world.shape == "1: 1 booting, 1 waking; 2: 2 serving"
+    world.settle()
+    assert world.shape == "1: 2 serving"
+
+
+def test_one_that_does_not_wake_is_aborted_and_replaced() -> None:
+    world = baking(1)
+    world.do(world.fleet.roll_back("worse", world.now))
+    world.taken()
+    world.pass_time(WAKE_TIMEOUT)
+    assert world.taken() == [Signal(0, ABRT, "it does not serve again 5 s after it was told")]
+    assert world.shape == "1: 1 aborting, 1 booting; 2: 1 serving"
+
+
+def test_roll_back_without_anybody_in_reserve_changes_nothing() -> None:
+    world = serving(2)
+    world.do(world.fleet.roll_back("worse", world.now))
+    assert world.shape == "1: 2 serving"
+    assert world.said() == []
+
+
+def test_reload_while_baking_keeps_the_one_that_has_proven_itself() -> None:
+    world = baking(2)
+    world.reload(2, bake=60)
+    world.settle_boots()
+    assert world.shape == "1: 2 parking; 2: 2 told; 3: 2 serving"
+    world.do(world.fleet.roll_back("worse", world.now))
+    world.settle()
+    assert world.shape == "1: 2 serving"
+
+
+def test_reload_without_bake_while_baking_lets_everybody_go() -> None:
+    world = baking(2)
+    world.reload(2)
+    world.settle_boots()
+    assert world.shape == "1: 2 told; 2: 2 told; 3: 2 serving"
+
+
+def test_failed_reload_while_baking_changes_nothing() -> None:
+    world = baking(2)
+    world.reload(2)
+    world.fail(world.slots(Phase.BOOTING)[0])
+    world.settle()
+    assert world.shape == "1: 2 parked; 2: 2 serving"
+    world.pass_time(60)
+    world.settle()
+    assert world.shape == "2: 2 serving"
+
+
+def test_stop_while_baking() -> None:
+    world = baking(1)
+    world.do(world.fleet.parked(0, world.now))
+    world.taken()
+    world.do(world.fleet.stop(world.now))
+    assert world.taken() == [Send(0, channel.DRAIN), Send(1, channel.DRAIN)]
+    world.settle()
+    assert world.exits == [0]
+
+
+def test_reserve_follows_the_size() -> None:
+    world = baking(3)
+    for slot in (0, 1, 2):
+        world.do(world.fleet.parked(slot, world.now))
+    world.do(world.fleet.shrink(world.now))
+    world.settle()
+    assert world.shape == "1: 2 parked; 2: 2 serving"
+    world.do(world.fleet.grow(world.now))
+    world.settle()
+    assert world.shape == "1: 2 parked; 2: 3 serving"
+    world.do(world.fleet.roll_back("worse", world.now))
+    world.settle()
+    assert world.shape == "1: 3 serving"
+
+
+def test_only_the_first_worker_of_a_reload_is_a_canary() -> None:
+    world = serving(2)
+    actions = world.fleet.reload(Policy(size=2), world.now)
+    assert Fork(2, 2, True) in actions
+    world.do(actions)
+    assert Fork(3, 2) in world.fleet.ready(2, world.now)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prefork.master.actions import Action, Send, Signal
 from prefork.master.fleet import Course, Failure, Policy
-from prefork.master.phases import SERVES, Phase
+from prefork.master.phases import IN_RESERVE, SERVES, Phase
 
 from .world import World
 
@@ -24,6 +24,9 @@ LIVE = (
     Phase.BOOTING,
     Phase.SERVING,
     Phase.RETIRING,
+    Phase.PARKING,
+    Phase.PARKED,
+    Phase.WAKING,
     Phase.MUTED,
     Phase.TOLD,
     Phase.DRAINING,
@@ -51,6 +54,7 @@ class Historian(World):
         self.do(actions)
         self.judge_forks()
         self.judge_floor(serving)
+        self.judge_reserve()
         assert len(self.exits) == (self.fleet.course is Course.ENDED)
         if self.fleet.course is Course.ENDED:
             assert not self.shape
@@ -73,6 +77,12 @@ class Historian(World):
         if dismissed:
             assert len(self.slots(*SERVES)) >= self.fleet.size, "below the floor by its own doing"
 
+    def judge_reserve(self) -> None:
+        """Somebody is in reserve only for a generation that is kept, or on the way back to work."""
+        for worker in self.fleet.workers:
+            if worker.phase in IN_RESERVE and self.fleet.course is Course.SERVING:
+                assert worker.generation is self.fleet.kept, "forgotten in reserve"
+
     def note_death(self, slot: int) -> None:
         """Keep the books of early deaths apart from the fleet's own."""
         worker = self.fleet.workers[slot]
@@ -80,7 +90,7 @@ class Historian(World):
             return
         number = worker.generation.number
         booted = worker.served_at < float("inf")
-        if worker.phase in (Phase.SERVING, Phase.RETIRING, Phase.MUTED) and booted:
+        if worker.phase in (Phase.SERVING, Phase.RETIRING, Phase.WAKING, Phase.MUTED) and booted:
             if self.now - worker.served_at >= max(1.0, worker.served_at - worker.forked_at):
                 self.blame[number] = 0
                 return
@@ -98,7 +108,7 @@ class Historian(World):
         live = self.slots(*LIVE)
         slot = live[which % len(live)] if live else which % SLOTS
         match what:
-            case "ready" if booting := self.slots(Phase.BOOTING):
+            case "ready" if booting := self.slots(Phase.BOOTING, Phase.WAKING):
                 self.step(lambda: fleet.ready(booting[which % len(booting)], self.now))
             case "die" | "kill":
                 if living := self.slots(*LIVE, Phase.KILLED):
@@ -118,7 +128,17 @@ class Historian(World):
             case "hung":
                 self.step(lambda: fleet.hung(slot, "slow", self.now))
             case "reload":
-                self.step(lambda: fleet.reload(Policy(size=1 + which % 5, boot_timeout=20), self.now))
+                bake = (0, 0, 2, 50)[which % 4]
+                self.step(
+                    lambda: fleet.reload(Policy(size=1 + which % 5, boot_timeout=20, bake=bake), self.now)
+                )
+            case "parked" if parking := self.slots(Phase.PARKING):
+                self.step(lambda: fleet.parked(parking[which % len(parking)], self.now))
+            case "roll back":
+                if (kept := fleet.kept) is not None:
+                    self.blame[kept.number] = 0
+                    self.allowed[kept.number] = 0.0
+                self.step(lambda: fleet.roll_back("worse", self.now))
             case "grow":
                 self.step(lambda: fleet.grow(self.now))
             case "shrink":
@@ -150,8 +170,10 @@ class Historian(World):
     def calm_down(self) -> None:
         """From here on everything goes well, for as long as it takes."""
         for _ in range(200):
-            for slot in self.slots(Phase.BOOTING):
+            for slot in self.slots(Phase.BOOTING, Phase.WAKING):
                 self.step(lambda slot=slot: self.fleet.ready(slot, self.now))
+            for slot in self.slots(Phase.PARKING):
+                self.step(lambda slot=slot: self.fleet.parked(slot, self.now))
             for slot in self.slots(
                 Phase.TOLD, Phase.DRAINING, Phase.QUITTING, Phase.ABORTING, Phase.KILLED, Phase.MUTED
             ):
@@ -161,6 +183,7 @@ class Historian(World):
         if self.fleet.course is Course.SERVING:
             assert self.fleet.current is not None
             assert self.fleet.next is None
+            assert self.fleet.kept is None
             expected = f"{self.fleet.current.number}: {self.fleet.size} serving" if self.fleet.size else ""
             assert self.shape == expected, "two generations, or too few workers, after settling"
             assert self.fleet.wake == float("inf")
@@ -171,6 +194,7 @@ EVENTS = (
     *("wait",) * 4,
     *("die", "kill") * 3,
     *("reload",) * 2,
+    *("parked", "roll back"),
     *("fail", "recycle", "leaving", "mute", "hung", "grow", "shrink"),
 )
 ENDINGS = ("none", "none", "none", "empty", "stop", "quit")

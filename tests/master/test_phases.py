@@ -14,11 +14,14 @@ EVENTS = [
     "failed",
     "recycle",
     "leaving",
+    "parked",
     "mute",
     "hung",
     "late",
     "died",
     "fork",
+    "park",
+    "wake",
     "drain",
     "quit",
     "kill",
@@ -26,18 +29,21 @@ EVENTS = [
 
 # One row a phase, one column an event in the order above; "." stays.
 GRID = """
-free      .        .    .       .        .        .        .     .        .        .    forking .        .        .
-forking   booting  free .       .        .        .        .     .        .        free .       revoked  revoked  revoked
-revoked   killed   free .       .        .        .        .     .        .        free .       .        .        .
-booting   .        .    serving quitting .        draining muted .        aborting free .       quitting quitting killed
-serving   .        .    .       .        retiring draining muted aborting .        free .       told     quitting killed
-retiring  .        .    .       .        .        draining muted aborting .        free .       told     quitting killed
-muted     .        .    .       .        .        .        .     aborting aborting free .       told     quitting killed
-told      .        .    .       .        .        draining .     aborting killed   free .       .        quitting killed
-draining  .        .    .       .        .        .        .     aborting killed   free .       .        quitting killed
-quitting  .        .    .       .        .        .        .     .        killed   free .       .        .        killed
-aborting  .        .    .       .        .        .        .     .        killed   free .       .        .        killed
-killed    .        .    .       .        .        .        .     .        .        free .       .        .        .
+free      .       .    .       .        .        .        .      .     .        .        .    forking .       .      .        .        .
+forking   booting free .       .        .        .        .      .     .        .        free .       .       .      revoked  revoked  revoked
+revoked   killed  free .       .        .        .        .      .     .        .        free .       .       .      .        .        .
+booting   .       .    serving quitting .        draining .      muted .        aborting free .       .       .      quitting quitting killed
+serving   .       .    .       .        retiring draining .      muted aborting .        free .       parking .      told     quitting killed
+retiring  .       .    .       .        .        draining .      muted aborting .        free .       parking .      told     quitting killed
+parking   .       .    .       .        .        draining parked muted aborting .        free .       .       waking told     quitting killed
+parked    .       .    .       .        .        draining .      muted aborting .        free .       .       waking told     quitting killed
+waking    .       .    serving .        .        draining .      muted aborting aborting free .       parking .      told     quitting killed
+muted     .       .    .       .        .        .        .      .     aborting aborting free .       .       .      told     quitting killed
+told      .       .    .       .        .        draining .      .     aborting killed   free .       .       .      .        quitting killed
+draining  .       .    .       .        .        .        .      .     aborting killed   free .       .       .      .        quitting killed
+quitting  .       .    .       .        .        .        .      .     .        killed   free .       .       .      .        .        killed
+aborting  .       .    .       .        .        .        .      .     .        killed   free .       .       .      .        .        killed
+killed    .       .    .       .        .        .        .      .     .        .        free .       .       .      .        .        .
 """
 
 ROWS = {row.split()[0]: row.split()[1:] for row in GRID.strip().splitlines()}

@@ -7,7 +7,19 @@ import signal
 from collections import deque
 from collections.abc import Iterable
 
-from prefork.master.actions import Abandoned, Action, Exit, Fork, Opened, Resized, Say, Send, Settled, Signal
+from prefork.master.actions import (
+    Abandoned,
+    Action,
+    Baked,
+    Exit,
+    Fork,
+    Opened,
+    Resized,
+    Say,
+    Send,
+    Settled,
+    Signal,
+)
 from prefork.master.fleet import Failure, Fleet, Policy
 from prefork.master.phases import Phase
 
@@ -90,14 +102,21 @@ class World:
     def settle(self) -> None:
         """Whoever boots becomes ready and whoever is told to leave does, until nothing happens any more."""
         while True:
-            if booting := self.slots(Phase.BOOTING):
+            if booting := self.slots(Phase.BOOTING, Phase.WAKING):
                 self.ready(*booting)
+            elif parking := self.slots(Phase.PARKING):
+                self.do(self.fleet.parked(parking[0], self.now))
             elif leaving := self.slots(Phase.TOLD, Phase.DRAINING, Phase.QUITTING):
                 self.die(leaving[0], clean=True)
             elif gone := self.slots(Phase.ABORTING, Phase.KILLED, Phase.MUTED):
                 self.die(gone[0])
             else:
                 return
+
+    def settle_boots(self) -> None:
+        """Whoever boots becomes ready, until nobody does any more."""
+        while booting := self.slots(Phase.BOOTING):
+            self.ready(*booting)
 
     def die(self, slot: int, *, clean: bool = False, text: str = "") -> None:
         text = text or ("exited with code 0" if clean else "was killed by SIGKILL")
@@ -123,4 +142,4 @@ KILL = signal.SIGKILL
 ABRT = signal.SIGABRT
 TERM = signal.SIGTERM
 
-__all__ = ["ABRT", "KILL", "TERM", "Abandoned", "Opened", "Resized", "Settled", "World"]
+__all__ = ["ABRT", "KILL", "TERM", "Abandoned", "Baked", "Opened", "Resized", "Settled", "World"]
