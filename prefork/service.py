@@ -109,9 +109,9 @@ NOTIFY_RELOAD_LINES = """\
 # systemd sends HUP for `systemctl reload` and waits until the new workers serve.
 Type=notify-reload"""
 NOTIFY_LINES = """\
-# Type=notify-reload came with systemd 253; this one needs to be told how to reload.
+# Type=notify-reload came with systemd 253; here a command waits for the outcome, and says why there is none.
 Type=notify
-ExecReload=/bin/kill -HUP $MAINPID"""
+ExecReload={program} reload --wait $MAINPID"""
 
 
 class Order:
@@ -218,7 +218,9 @@ def service_unit(order: Order) -> str:
     return SERVICE.format(
         name=order.name,
         app=order.app.replace("%", "%%"),
-        type=NOTIFY_RELOAD_LINES if order.systemd >= NOTIFY_RELOAD else NOTIFY_LINES,
+        type=NOTIFY_RELOAD_LINES
+        if order.systemd >= NOTIFY_RELOAD
+        else NOTIFY_LINES.format(program=quoted(order.program)),
         directory=str(order.directory).replace("%", "%%"),
         start=" ".join(map(quoted, words)),
         user=user,

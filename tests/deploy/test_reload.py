@@ -129,13 +129,36 @@ def test_extra_files(developer: Callable[..., Developer], tmp_path: Path) -> Non
     place.server.stderr.wait("ready: generation 2", since=mark)
 
 
+IMPORTED = """\
+import os
+with open("imported", "a") as file:
+    print(os.getpid(), file=file)
+WORD = "here"
+"""
+
+
+def test_only_workers_import(developer: Callable[..., Developer], tmp_path: Path) -> None:
+    """Neither the master nor the watcher runs a line of the application."""
+    (tmp_path / "project" / "part.py").write_text(IMPORTED)
+    place = developer("-w", "2")
+    imported = [int(pid) for pid in (place.folder / "imported").read_text().split()]
+    place.edit(IMPORTED + "# edited")
+    imported += [int(pid) for pid in (place.folder / "imported").read_text().split()]
+    others = {place.server.pid, *watchers(place.server)}
+    assert len(others) == 2
+    assert not others & set(imported)
+    assert len(set(imported)) == 4
+
+
 def test_the_watcher_ends_with_the_server(developer: Callable[..., Developer]) -> None:
     place = developer("-w", "2")
-    watchers = [pid for pid in procfs.session(place.server.pid) if b"watch" in title(pid)]
-    assert len(watchers) == 1
+    (watcher,) = watchers(place.server)
     place.server.stop()
-    until(lambda: procfs.state(watchers[0]) in "XZ", "the watcher has ended")
+    until(lambda: procfs.state(watcher) in "XZ", "the watcher has ended")
 
 
-def title(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def watchers(server: Server) -> list[int]:
+    """The pids of the processes that watch."""
+    return [
+        pid for pid in procfs.session(server.pid) if b"watch" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]

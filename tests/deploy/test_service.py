@@ -61,7 +61,7 @@ def test_files_are_what_the_command_writes(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_drop_in_is_what_old_ones_get() -> None:
     drop_in = read(UNITS / "notify.conf")["Service"]
-    lines = service.NOTIFY_LINES.splitlines()
+    lines = service.NOTIFY_LINES.format(program="/srv/project/.venv/bin/prefork").splitlines()
     assert [f"{key}={text}" for key, text in drop_in.items()] == [
         line for line in lines if not line.startswith("#")
     ]
@@ -85,7 +85,7 @@ def test_what_is_written(project: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_old_systemd(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit, _ = install(tmp_path / "units", "--systemd", "252")
     assert read(unit)["Service"]["Type"] == "notify"
-    assert read(unit)["Service"]["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert read(unit)["Service"]["ExecReload"] == f"{sys.argv[0]} reload --wait $MAINPID"
     assert "systemd 252 has no Type=notify-reload" in capsys.readouterr().out
 
 

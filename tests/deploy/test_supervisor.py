@@ -140,7 +140,7 @@ def test_a_killed_master_is_started_again(supervised: Callable[..., Supervised])
     mark = place.program.said.mark
     os.kill(int(place.control("pid", "project:web-0")), signal.SIGKILL)
     place.wait("web-0 entered RUNNING state", count=1, since=mark)
-    assert place.log(0).count("ready after") == 2
+    until(lambda: place.log(0).count("ready after") == 2, "web-0 serves again")
     assert fetch((place.host, 8000), "/echo?n=again") == b"again"
 
 

@@ -16,9 +16,10 @@ from backends import start_backend
 from launcher import DEADLINE, Server, until
 from places import APPS
 from rawclient import Connection
-from systemd import Booted
+from systemd import Booted, version
 
 from benchmarks.traffic import Ask, Outcome, Swarm, Visitor
+from prefork.service import NOTIFY_RELOAD
 
 
 class Manager:
@@ -205,6 +206,17 @@ def test_reload_loses_nothing(service: Service) -> None:
             assert service.fetch("/version") == str(number)
             assert swarm.wait_more(100)
     assert swarm.tally.counts[Outcome.OK] == swarm.tally.total, swarm.tally.describe()
+
+
+def test_a_refused_reload_is_told(service: Service) -> None:
+    """New code that cannot be loaded: `systemctl reload` fails where a command waits for the outcome,
+    and the old code serves on."""
+    if version() >= NOTIFY_RELOAD:
+        pytest.skip("Type=notify-reload has no word for a reload that failed")
+    service.inside.ask("mv /srv/web/version /srv/web/gone")
+    assert service.inside.run("systemctl reload web").returncode != 0
+    assert service.fetch("/version") == "4"
+    service.inside.ask("mv /srv/web/gone /srv/web/version; systemctl reload web")
 
 
 def test_restart_refuses_nobody(service: Service) -> None:
