@@ -252,10 +252,11 @@ cdef class Client(Member):
             if sent < 0:
                 if errno == EINTR:
                     continue
-                if errno != EAGAIN:
-                    self.gone = self.cut = True
-                    break
-                return 0
+                if errno == EAGAIN:
+                    return 0
+                self.gone = self.cut = True
+                self.exchange.body_out -= self.file_left
+                break
             if sent == 0:
                 # The file became shorter than it was: what was promised cannot be given.
                 self.exchange.body_out -= self.file_left

@@ -566,10 +566,11 @@ cdef class Receiver(Client):
         text = answer[1] + station.stamp[:station.stamp_len] + answer[2]
         if not self.head_only:
             text += answer[3]
-            self.exchange.body_out = len(answer[3])
         # The kernel's buffer is empty here, or nearly; what it does not take, a client at fault does not get.
         if send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL) < 0:
             self.gone = errno not in (EAGAIN, EINTR)
+        elif not self.head_only:
+            self.exchange.body_out = len(answer[3])
         self.record()
         station.on_refusal(self.remote_addr, code)
         self.environ = None

@@ -68,6 +68,8 @@ cdef class Responder(Receiver):
                 self.end_body()
         except BaseException as fault:
             self.app_fault(fault)
+            if self.file is result:
+                return 0  # what there is of it goes out yet; whoever has sent it closes it
         shut = getattr(result, "close", None)
         if shut is not None:
             try:
@@ -94,12 +96,13 @@ cdef class Responder(Receiver):
         return self.end_body()
 
     cdef int emit_file(self, FileWrapper wrapper) except -1:
-        """Begin to send a plain file from where it stands. 0: it is none, iterate instead."""
+        """Begin to send a plain file from where it stands; it is closed once it is sent. 0: iterate instead."""
         cdef Response response = self.response
         cdef stat_t facts
         cdef object reader, source
         cdef int descriptor
         cdef int64_t at, size
+        cdef size_t head_len
         if not self.station.use_sendfile:
             return 0
         # Only where read() is the plain file's own: a GzipFile has a fileno() too.
@@ -109,7 +112,8 @@ cdef class Responder(Receiver):
         if not isinstance(source, PLAIN_FILES) or type(source).read not in PLAIN_READS:
             return 0
         descriptor = source.fileno()
-        if fstat(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode):
+        # The files of /proc say that they are empty, and give something when they are read.
+        if fstat(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode) or facts.st_size == 0:
             return 0
         if response.status == 0:
             raise AssertionError("the application returned before it called start_response")
@@ -117,22 +121,25 @@ cdef class Responder(Receiver):
         size = facts.st_size - at if facts.st_size > at else 0
         if not response.sent:
             self.open_head(size)
-        if self.bodiless or self.gone:
+        if self.gone:
             return 0
-        if response.has_length and <uint64_t>size > self.length_left:
-            size = self.length_left
+        if self.bodiless:
+            size = 0  # and nothing of it is read
         elif not response.has_length:
             return 0
+        elif <uint64_t>size > self.length_left:
+            size = self.length_left
+        head_len = response.head_len
+        response.head_len = 0
+        if head_len:
+            self.transmit(response.head, head_len, NULL, 0, None, NULL, 0, MSG_MORE if size else 0)
+        # Not before the head is on its way: what flushes bytes sends the file behind them.
         self.file = wrapper
         self.file_descriptor = descriptor
         self.file_at = at
         self.file_left = size
         self.length_left -= size
         self.exchange.body_out += size
-        size = response.head_len
-        response.head_len = 0
-        if size:
-            self.transmit(response.head, size, NULL, 0, None, NULL, 0, MSG_MORE if self.file_left else 0)
         self.end_body()
         if self.pending_size == 0 and not self.gone:
             self.send_file()
@@ -209,8 +216,12 @@ cdef class Responder(Receiver):
         if size <= COPIED and tail_size == 0 and head == response.head and head_size + size <= response.head_size:
             # One piece costs the kernel less than two.
             memcpy(response.head + head_size, text, size)
-            return self.transmit(head, head_size + size, NULL, 0, None, NULL, 0, 0)
-        return self.transmit(head, head_size, text, size, owner, b"\r\n", tail_size, 0)
+            self.transmit(head, head_size + size, NULL, 0, None, NULL, 0, 0)
+        else:
+            self.transmit(head, head_size, text, size, owner, b"\r\n", tail_size, 0)
+        if self.gone:
+            self.exchange.body_out -= size  # nothing of it was taken, nor is it held
+        return 0
 
     cdef int end_body(self) except -1:
         """The application has given its last chunk."""

@@ -172,8 +172,13 @@ class Client:
     def ask(self, data: bytes) -> bytes:
         """Send, let the engine have its turns until nothing happens any more, return what came."""
         self.send(data)
-        self.rig.turns()
-        return self.take()
+        got = b""
+        while True:
+            self.rig.turns()
+            more = self.take()
+            got += more
+            if not more:
+                return got
 
     def answer(self, data: bytes, *, head_only: bool = False) -> Answer:
         """ask(), read as exactly one whole response."""
