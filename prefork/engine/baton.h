@@ -78,6 +78,15 @@ static inline int baton_give(baton *b) {
     return baton_pass(b, atomic_load(&b->state));
 }
 
+/* A thread that is awake and free takes the turn while the leader is inside the application: cheaper than to
+ * park and be woken for it. 1: leader now. */
+static inline int baton_seize(baton *b) {
+    uint64_t state = atomic_load(&b->state);
+    if ((state & BATON_MASK) != BATON_APP)
+        return 0;
+    return atomic_compare_exchange_strong(&b->state, &state, (state | BATON_MASK) + 1);
+}
+
 /* Wait for the turn. Called without the GIL. 1: leader now; 0: quit. */
 static inline int baton_take(baton *b) {
     uint64_t state;

@@ -11,6 +11,9 @@ class Baton:
     def give(self) -> bool:
         """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
 
+    def seize(self) -> bool:
+        """Take the turn from a leader that is inside the application; False: it is not."""
+
     def take(self) -> bool:
         """Park until the turn comes; False: quit."""
 

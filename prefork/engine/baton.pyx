@@ -5,7 +5,8 @@ Rules: one thread leads: it polls, receives, and calls the application itself. O
 application may the turn be taken from it, so everything else of the reactor is never run by two threads.
 A monitor, which needs no GIL, passes the turn to a parked thread when one request holds the leader longer
 than a threshold; it sleeps while no requests come. When recent requests were slow, the leader passes the turn
-itself before it runs the next one.
+itself before it runs the next one if more is waiting. A thread that is free again seizes the turn from a leader
+that is inside the application, which wakes nobody.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
@@ -24,6 +25,7 @@ cdef extern from "semaphore.h" nogil:
 
 cdef extern from "baton.h" nogil:
     int baton_give(baton *b)
+    int baton_seize(baton *b)
     int baton_take(baton *b)
     void baton_monitor(baton *b)
     void baton_ring(baton *b)
@@ -73,6 +75,10 @@ cdef class Baton:
     def give(self):
         """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
         return bool(baton_give(&self.state))
+
+    def seize(self):
+        """Take the turn from a leader that is inside the application; False: it is not."""
+        return bool(baton_seize(&self.state))
 
     def take(self):
         """Park until the turn comes; False: quit."""

@@ -74,6 +74,8 @@ cdef class Station:
     cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
     cdef int64_t now                       # ns, monotonic, of this turn
     cdef int64_t slept_ns                  # ns, monotonic: when the loop last looked how long it may sleep
+    cdef bint busy                         # the last poll found events at once
+    cdef readonly int found                # events that the last poll gave
     cdef bint lagged                       # the turn before this one took long: what is ready may have waited
     cdef int64_t queue_limit               # ns a request may have waited for this worker; 0: no limit
     cdef int64_t ready_ns                  # ns, monotonic: when epoll told of this turn's events

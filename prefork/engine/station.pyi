@@ -69,6 +69,12 @@ class Station:
         sendfile: bool = True,
         stream_bodies: bool = False,
     ) -> None: ...
+    found: int
+    """Events that the last poll gave."""
+
+    def poll(self, span: float, most: int) -> list[tuple[int, int]]:
+        """Wait at most `span` seconds (-1: for ever) for events; at most `most` (descriptor, events), 64 a call."""
+
     def turn(self) -> None:
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
 

@@ -6,7 +6,7 @@ renewing a deadline moves a link to the end (a few pointer writes), and only the
 """
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_INCREF, PyObject, Py_XDECREF
-from libc.errno cimport errno
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -32,6 +32,14 @@ cdef extern from "time.h" nogil:
         CLOCK_REALTIME_COARSE
         CLOCK_MONOTONIC_COARSE
 
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+    int epoll_wait(int epoll, epoll_event *events, int most, int milliseconds)
+
 cdef extern from "rescue.h" nogil:
     int rescue_install(const int *table, int size, const char *text, size_t len)
 
@@ -44,6 +52,7 @@ cdef const char **MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 cdef enum:
     BUFFER_SIZE = 65536
     LATE_NS = 1000000
+    EVENTS = 64          # a poll
 
 
 cdef int64_t monotonic_ns() noexcept nogil:
@@ -176,6 +185,37 @@ cdef class Station:
                 body,
             )
         return tuple(table)
+
+    def poll(self, double span, int most):
+        """Wait at most `span` seconds (-1: for ever) for events; returns at most `most` (descriptor, events).
+
+        While there is much to do the GIL is kept: to let go of it costs more than to look, and where other threads
+        want it, to get it back costs a wake-up.
+        """
+        cdef epoll_event events[EVENTS]
+        cdef int n = 0, i, milliseconds
+        cdef list found = []
+        if most > EVENTS:
+            most = EVENTS
+        if self.busy or span == 0:
+            n = epoll_wait(self.epoll, events, most, 0)
+        if n == 0 and span != 0:
+            milliseconds = -1 if span < 0 else <int>(span * 1000 + 0.999) if span < 3600 else 3600000
+            with nogil:
+                n = epoll_wait(self.epoll, events, most, milliseconds)
+            self.busy = False
+        else:
+            self.busy = n > 0
+        if n < 0:
+            if errno != EINTR:
+                raise OSError(errno, "epoll_wait")
+            return found
+        for i in range(n):
+            found.append((events[i].data.fd, events[i].events))
+        self.found = n
+        if n > 1:
+            self.busy = True
+        return found
 
     def turn(self):
         """A new turn of the loop: look at the clocks. Called after each wait for events."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
 WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
-EVENTS = 64  # a poll: the list and its buffer stay in small allocations
+EVENTS = 64  # a poll
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
 LOG_SPAN = 1.0  # seconds that a line may wait at most
 LOG_BATCH = 32 * 1024  # bytes that are written without waiting
@@ -136,9 +136,10 @@ class Reactor:
         What a thread that lost the reactor has not looked at yet, epoll tells the next one again.
         """
         station, again = self.station, self.again
-        poll, member_of, settle = self.epoll.poll, station.members.get, self.settle
+        poll, member_of, settle = station.poll, station.members.get, self.settle
         while not self._done:
-            events = poll(self.span(), EVENTS)
+            # Whoever passes the turn on with the first request has no use for more events.
+            events = poll(self.span(), 2 if station.hold else EVENTS)
             station.turn()
             for fd, mask in events:
                 member = member_of(fd)

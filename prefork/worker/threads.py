@@ -56,7 +56,8 @@ class ThreadReactor(Reactor):
         lost = outcome >= LOST
         outcome &= ~LOST
         if outcome == WAITING:
-            lost = self._baton.give()
+            # Only for more work is another thread woken; else whoever is free first seizes the turn.
+            lost = self.station.found > 1 and self._baton.give()
             outcome = connection.run(lost)
             if not lost and outcome >= LOST:
                 lost = True
@@ -89,7 +90,7 @@ class ThreadReactor(Reactor):
 
     def _work(self, leads: bool) -> None:
         try:
-            while leads or self._baton.take():
+            while leads or self._baton.seize() or self._baton.take():
                 self.station.hold = self._baton.slow
                 if self.lead():
                     break
