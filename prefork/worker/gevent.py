@@ -116,7 +116,7 @@ class GeventReactor(Reactor):
         try:
             for _ in range(ROUNDS):
                 if not self._batch():
-                    break
+                    break  # what comes later, the hub tells
         except BaseException as fault:
             self.failed(fault)
             self._over.set()
@@ -124,16 +124,18 @@ class GeventReactor(Reactor):
         self._look_ahead()
 
     def _batch(self) -> bool:
-        """One poll and what it brings. False: there was nothing."""
-        station, again, settle = self.station, self.again, self.settle
+        """One poll and what it brings. False: that was all there is."""
+        station, again, settle, parked = self.station, self.again, self.settle, self._parked
         member_of = station.members.get
-        events = self.epoll.poll(0, EVENTS)
+        events = station.poll(0.0, EVENTS)
         station.turn()
         for fd, mask in events:
             member = member_of(fd)
             if member is not None:
                 outcome = member.turn(mask)
-                if outcome:
+                if outcome == WAITING and parked:
+                    parked.pop().switch(member)
+                elif outcome:
                     settle(member, outcome)
         for _ in range(len(again)):
             connection = again.popleft()
@@ -144,7 +146,7 @@ class GeventReactor(Reactor):
             self.write_log(idle=not events)
         if station.spent:
             self.ask_replacement()
-        return bool(events)
+        return len(events) == EVENTS
 
     def _look_ahead(self) -> None:
         """Have the timer fire at the next deadline; see whether the end has come."""
