@@ -63,7 +63,9 @@ class GeventReactor(Reactor):
         watcher.start(self._drain)
         if self._stalls is not None:
             self._stalls.start(self._hub)
-        self._drain()
+        # In the hub: a request that waits already would be switched into from here, and its greenlet parks by
+        # switching to the hub. Nobody would come back to this one, and the worker could not end.
+        self._hub.loop.run_callback(self._drain)
         self._over.wait()
         watcher.stop()
         self._timer.stop()
