@@ -47,6 +47,28 @@ class Each:
         return (self.separator or " ").join(value)
 
 
+class Target:
+    """A path, or a URL that names host and scheme too, of this very server."""
+
+    allowed = "paths such as /health, or URLs such as https://www.example.org/health"
+    metavar = "PATHS"
+
+    def parse(self, text: str) -> str:
+        text = text.strip()
+        start = text.startswith(("/", "http://", "https://"))
+        if not start or not text.isascii() or not text.isprintable() or " " in text:
+            raise Refused
+        return text
+
+    def check(self, value: object) -> str:
+        if isinstance(value, str):
+            return self.parse(value)
+        raise Refused
+
+    def show(self, value: str) -> str:
+        return value
+
+
 class Words:
     """A table of text to text; as text: KEY=VALUE,KEY=VALUE."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .compound import Each, PostRequest, Table, Words
+from .compound import Each, PostRequest, Table, Target, Words
 from .parse import (
     UNLIMITED,
     Choice,
@@ -303,8 +303,8 @@ class Settings(Record):
         "--reload-extra-file", "reload", default=(), kind=Each(Path(metavar="FILES")), change="boot",
         help="other files or patterns to watch; may be repeated")
     warmup: tuple[str, ...] = row(
-        "--warmup", "reload", default=(), kind=Each(Text("PATHS", "paths such as /health")), change="reload",
-        help="paths that the first new worker has to answer before others follow", later=_LATER)
+        "--warmup", "reload", default=(), kind=Each(Target()), change="reload",
+        help="paths or URLs that the first new worker has to answer before others follow")
     bake: float = row(
         "--bake", "reload", default=0.0, kind=Span(0, _DAY, zero="off"), change="reload",
         help="watch reloaded workers for so long, and go back when they do worse; 0: off", later=_LATER)

@@ -24,6 +24,9 @@ class Endpoint:
     def accept(self) -> Connection | None:
         """The next client, or None when nobody waits. Raises OSError when out of descriptors."""
 
+    def adopt(self, descriptor: int) -> Connection:
+        """A client on a connected, non-blocking socket that somebody else has made; owned from now on."""
+
     def lighter_sibling(self) -> int:
         """The slot of a sibling that should accept instead, or -1."""
 

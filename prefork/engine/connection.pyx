@@ -34,8 +34,6 @@ cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
         pass
-    struct sockaddr_storage:
-        uint16_t ss_family
     int accept4(int listener, sockaddr *address, socklen_t *size, int flags)
     ssize_t recv(int descriptor, void *data, size_t size, int flags)
     ssize_t send(int descriptor, const void *data, size_t size, int flags)
@@ -129,7 +127,6 @@ cdef class Endpoint:
         """The next client, or None when nobody waits. Raises OSError (EMFILE and kin) when out of descriptors."""
         cdef sockaddr_storage address
         cdef socklen_t size = sizeof(address)
-        cdef Connection connection
         cdef int descriptor = accept4(
             self.descriptor, <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC
         )
@@ -139,6 +136,17 @@ cdef class Endpoint:
                 raise OSError(errno, "accept")
             # EAGAIN: a sibling was faster. The rest are the client's network errors (man 2 accept): its loss.
             return None
+        return self.take(descriptor, &address)
+
+    def adopt(self, int descriptor):
+        """A client on a connected socket that somebody else has made; it is non-blocking, and owned from now on.
+
+        Only for an endpoint of unix sockets: its address is not looked at.
+        """
+        return self.take(descriptor, NULL)
+
+    cdef Connection take(self, int descriptor, sockaddr_storage *address):
+        cdef Connection connection
         try:
             connection = Connection.__new__(Connection)
             connection.descriptor = descriptor
@@ -149,7 +157,7 @@ cdef class Endpoint:
                 connection.remote_addr = connection.remote_port = EMPTY
                 connection.trusted = True
             else:
-                connection.remote_addr, connection.remote_port = peer(&address)
+                connection.remote_addr, connection.remote_port = peer(address)
                 connection.trusted = self.station.trusted(connection.remote_addr)
         except BaseException:
             close(descriptor)

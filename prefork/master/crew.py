@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..net import channel, signals
 
@@ -43,15 +43,23 @@ class Crew:
         self._by_pid: dict[int, Child] = {}
         self._by_fd: dict[int, Child] = {}
 
-    def fork(self, slot: int, facade: hooks.Worker, be_worker: Callable[[socket.socket], NoReturn]) -> int:
+    def fork(
+        self,
+        slot: int,
+        facade: hooks.Worker,
+        be_worker: Callable[[socket.socket], NoReturn],
+        orders: Iterable[bytes] = (),
+    ) -> int:
         """Make a worker, see `spawn`; return its pid."""
-        pid, ours = spawn(be_worker)
+        pid, ours = spawn(be_worker, orders)
         self.born(self._join(slot, ours, facade), pid)
         return pid
 
-    def expect(self, slot: int, facade: hooks.Worker) -> socket.socket:
+    def expect(self, slot: int, facade: hooks.Worker, orders: Iterable[bytes] = ()) -> socket.socket:
         """A mold will make the worker; return what is to be its end of the channel. Raises OSError."""
         ours, theirs = channel.pair()
+        for order in orders:
+            ours.send(order)
         self._join(slot, ours, facade)
         return theirs
 
@@ -81,8 +89,10 @@ class Crew:
                 message = child.channel.recv(channel.MESSAGE_LIMIT)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it died with our words unread; said once, and before its own that still wait here
             except OSError:
-                message = b""  # ECONNRESET: it died with our words unread
+                message = b""
             if not message:
                 self._hang_up(child)
             yield message
@@ -143,14 +153,18 @@ class Crew:
             child.channel = None
 
 
-def spawn(be_child: Callable[[socket.socket], NoReturn]) -> tuple[int, socket.socket]:
+def spawn(
+    be_child: Callable[[socket.socket], NoReturn], orders: Iterable[bytes] = ()
+) -> tuple[int, socket.socket]:
     """Make a process that runs `be_child(its end of a channel)`, signals blocked; return its pid and our end.
 
-    Raises OSError.
+    orders: what it finds there from the first moment. Raises OSError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     ours, theirs = channel.pair()
+    for order in orders:
+        ours.send(order)
     # Until the child has let go of the pipe of signals that it shares with the master, see signals.py.
     signals.block()
     try:

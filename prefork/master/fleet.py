@@ -173,6 +173,10 @@ class Fleet:
         self._roster.tell(self.workers[slot], Event.READY, now)
         return self._settle(now)
 
+    def warming(self, slot: int, target: str) -> None:
+        """It is about to answer that path of --warmup."""
+        self.workers[slot].warming = target
+
     def failed(self, slot: int, failure: Failure, now: float) -> list[Action]:
         """It said why it cannot boot."""
         worker = self.workers[slot]

@@ -281,8 +281,8 @@ class Master:
         while queue:
             action = queue.popleft()
             match action:
-                case Fork(slot=slot, generation=generation):
-                    queue.extend(self._fork(slot, generation))
+                case Fork(slot=slot, generation=generation, canary=canary):
+                    queue.extend(self._fork(slot, generation, [channel.WARM] if canary else ()))
                 case Send(slot=slot, message=message):
                     self._crew.send(slot, message)
                 case Signal(slot=slot, number=number, reason=reason):
@@ -342,7 +342,7 @@ class Master:
                 return True
         return False
 
-    def _fork(self, slot: int, generation: int) -> list[Action]:
+    def _fork(self, slot: int, generation: int, orders: Iterable[bytes]) -> list[Action]:
         settings = self._reloads.settings_of(generation)
         self._born += 1
         facade = hooks.Worker(settings, self.log, age=self._born, ppid=os.getpid(), slot=slot)
@@ -357,9 +357,9 @@ class Master:
         try:
             if settings.preload_app:
                 self._need_mold(generation)
-                self._molds.order(generation, slot, facade.age, self._crew.expect(slot, facade))
+                self._molds.order(generation, slot, facade.age, self._crew.expect(slot, facade, orders))
                 return []  # it says itself when it is there
-            pid = self._crew.fork(slot, facade, be_worker)
+            pid = self._crew.fork(slot, facade, be_worker, orders)
         except OSError as error:
             self._scoreboard.clear(slot)
             return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
@@ -501,6 +501,10 @@ class Master:
                 case channel.READY:
                     child.facade.booted = True
                     self._act(fleet.ready(slot, now))
+                case channel.WARMING:
+                    fleet.warming(slot, rest.decode("utf-8", "replace"))
+                case channel.PARKED:
+                    self._act(fleet.parked(slot, now))
                 case channel.DRAINING:
                     self._act(fleet.leaving(slot, now))
                 case channel.RECYCLE:

@@ -182,7 +182,7 @@ def next_phase(phase: Phase, event: Event) -> Phase:
 class Worker:
     """One slot. `deadline` is when the phase has lasted too long; the rest counts while it is not free."""
 
-    __slots__ = ("deadline", "forked_at", "generation", "phase", "pid", "served_at", "slot")
+    __slots__ = ("deadline", "forked_at", "generation", "phase", "pid", "served_at", "slot", "warming")
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -192,6 +192,7 @@ class Worker:
     def clear(self) -> None:
         self.generation: Generation | None = None
         self.pid = 0
+        self.warming = ""  # what it answers first, as the canary of its generation
         self.deadline = math.inf
         self.forked_at = math.inf
         self.served_at = math.inf

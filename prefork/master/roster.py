@@ -101,7 +101,8 @@ def lateness(worker: Worker) -> str:
     policy = policy_of(worker)
     match worker.phase:
         case Phase.BOOTING:
-            return f"not ready within {policy.boot_timeout:g} s (boot_timeout)"
+            warming = f", warming up {worker.warming}" if worker.warming else ""
+            return f"not ready within {policy.boot_timeout:g} s (boot_timeout){warming}"
         case Phase.WAKING:
             return f"it does not serve again {WAKE_TIMEOUT:g} s after it was told"
         case Phase.MUTED:

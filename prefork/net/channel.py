@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 READY = b"ready"  # accepting; said once, and again after each WAKE
 FAILED = b"failed"  # + " " + JSON {"exit_code", "message", "detail"}: cannot boot, exits next
 RECYCLE = b"recycle"  # + " " + reason: serves on, asks to be replaced and then drained
+WARMING = b"warming"  # + " " + target: is about to answer that path of --warmup
 PARKED = b"parked"  # accepts nothing until it is woken
 DRAINING = b"draining"  # accepts no more, as told or of its own accord; exits when empty
 

@@ -80,7 +80,7 @@ class Acceptor:
         self._reactor.later(LOOK_AWAY, self._resume)
 
     def _resume(self) -> None:
-        if not self._reactor.draining:
+        if not self._reactor.closed:
             self._patience = True
             self.open()
 
@@ -96,6 +96,6 @@ class Acceptor:
 
     def _pause(self) -> None:
         """No room for a connection: look away for a while, for the listener stays ready."""
-        if not self._reactor.draining:
+        if not self._reactor.closed:
             self.close()
             self._reactor.later(FULL, self._resume)

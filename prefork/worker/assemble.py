@@ -84,8 +84,11 @@ def make_station(
     )
 
 
-def make_endpoint(station: Station, boot: Boot, listener: Listener, *, multithread: bool) -> Endpoint:
-    """A listener with the environ that its requests begin with (PEP 3333, "environ Variables").
+def make_endpoint(
+    station: Station, boot: Boot, listener: Listener, *, multithread: bool, local: bool = False
+) -> Endpoint:
+    """A listener with the environ that its requests begin with (PEP 3333, "environ Variables"). local: not
+    the listener itself, but connections made within this host, that say it is.
 
     Keys whose value differs with each request are here too, so that a copy is filled without growing.
     """
@@ -114,7 +117,8 @@ def make_endpoint(station: Station, boot: Boot, listener: Listener, *, multithre
         "REMOTE_ADDR": "",
         "REMOTE_PORT": "",
     }
-    return Endpoint(station, listener.fd, roomy(base), listener.address.kind is not Kind.TCP)
+    descriptor = -1 if local else listener.fd
+    return Endpoint(station, descriptor, roomy(base), local or listener.address.kind is not Kind.TCP)
 
 
 def request_line(environ: dict[str, Any] | None) -> str:

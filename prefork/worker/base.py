@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         recycle: Callable[[str], None]
 
         def watch(self, fd: int, callback: Callable[[], None]) -> None: ...
+        def park(self) -> None: ...
+        def wake(self) -> None: ...
         def drain(self, deadline: float) -> None: ...
         def stop(self) -> None: ...
         def run(self) -> None: ...
@@ -94,6 +96,9 @@ class Worker:
         self._signals: Signals | None = None
         self._access_log: AccessLog | None = None
         self._leaving = False
+        self._warm = False  # answer the paths of --warmup first
+        self._replace_reason = b""  # asked to be replaced, and not yet told to drain
+        self._fault: BootError | None = None
 
     # Birth
 
@@ -143,9 +148,12 @@ class Worker:
 
     def serve(self, reactor: Serving) -> int:
         """Say ready and serve until told otherwise; return the exit code."""
-        boot = self.boot
-        boot.scoreboard.set_worker(boot.slot, state=WorkerState.SERVING, booted_ns=time.monotonic_ns())
-        self._say(channel.READY)
+        self.boot.scoreboard.set_worker(self.boot.slot, booted_ns=time.monotonic_ns())
+        self._take_orders()  # those that came while it booted
+        if self._warm and self.settings.warmup:
+            self._warm_up(reactor)
+        elif not self._leaving:
+            self._be_ready()
         if self.settings.daemon:
             _silence()
         try:
@@ -153,7 +161,35 @@ class Worker:
         except Exception:
             self.log.exception("worker %d: its loop has failed", os.getpid())
             return 1
+        if self._fault is not None:
+            self.say_failure(self._fault)
+            return self._fault.exit_code
         return 0
+
+    def _be_ready(self) -> None:
+        self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.SERVING)
+        self._say(channel.READY)
+        if self._replace_reason:
+            self._say(channel.RECYCLE + b" " + self._replace_reason)
+
+    def _warm_up(self, reactor: Any) -> None:
+        from .warmup import Warmup
+
+        def begins(target: str) -> None:
+            self._say(channel.WARMING + b" " + target.encode("utf-8", "replace")[:1024])
+
+        def ends(fault: str) -> None:
+            if self._leaving:
+                return
+            if fault:
+                self._fault = BootError(fault)
+                reactor.stop()
+            else:
+                reactor.wake()
+                self._be_ready()
+
+        reactor.park()
+        Warmup(reactor, self.boot, self.settings.warmup, begins=begins, ends=ends).go_on()
 
     def _take_signals(self) -> None:
         assert self._signals is not None
@@ -182,6 +218,21 @@ class Worker:
                 self._leave_slowly("")
             elif message == channel.STOP:
                 self._leave_at_once()
+            elif message == channel.WARM:
+                self._warm = True
+            elif message == channel.PARK:
+                self._park()
+            elif message == channel.WAKE and not self._leaving:
+                assert self._reactor is not None
+                self._reactor.wake()
+                self._be_ready()
+
+    def _park(self) -> None:
+        assert self._reactor is not None
+        if not self._leaving:
+            self._reactor.park()
+            self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
+            self._say(channel.PARKED)
 
     def _orphaned(self) -> None:
         """The master is dead. Whoever starts the server again binds anew: let go of the listeners soon."""
@@ -213,7 +264,8 @@ class Worker:
 
     def _ask_to_be_replaced(self, reason: str) -> None:
         """It serves on until its successor does; then the master tells it to drain."""
-        self._say(channel.RECYCLE + b" " + reason.encode("utf-8", "replace")[:1024])
+        self._replace_reason = reason.encode("utf-8", "replace")[:1024]
+        self._say(channel.RECYCLE + b" " + self._replace_reason)
 
     def _reopen(self) -> None:
         if self._access_log is not None:

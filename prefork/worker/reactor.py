@@ -50,6 +50,7 @@ class Reactor:
         self.epoll = epoll()
         self.scoreboard = boot.scoreboard
         self.draining = False
+        self.closed = False  # accepts nothing: parked, or draining
         self._boot = boot
         settings = boot.settings
         self.timeout = settings.timeout
@@ -82,6 +83,11 @@ class Reactor:
         self.station.members[fd] = _Watch(callback)
         self.epoll.register(fd, EPOLLIN)
 
+    def ignore(self, fd: int) -> None:
+        """Watch it no longer."""
+        del self.station.members[fd]
+        self.epoll.unregister(fd)
+
     def later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call callback once, seconds from now."""
         self._timer_number += 1
@@ -91,13 +97,27 @@ class Reactor:
         """Accept no more, answer what was accepted; run() returns then, or at `deadline` (monotonic)."""
         if self.draining:
             return
-        self.draining = self.station.draining = True
+        self.draining = self.closed = self.station.draining = True
         for acceptor in self._acceptors:
             acceptor.close()
         now = time.monotonic()
         # A kept-alive client may be sending right now; it gets this long, and its answer says close.
         self.later(max(0.0, min(IDLE_GRACE, deadline - now)), self._retire_idle)
         self.later(max(0.0, deadline - now), self.stop)
+
+    def park(self) -> None:
+        """Accept nothing until `wake`; answer what was accepted, and let kept-alive clients go."""
+        self.closed = self.station.draining = True
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self.later(IDLE_GRACE, self._retire_idle)
+
+    def wake(self) -> None:
+        """Accept again."""
+        if not self.draining:
+            self.closed = self.station.draining = False
+            for acceptor in self._acceptors:
+                acceptor.open()
 
     def stop(self) -> None:
         """Close everything; run() returns."""
@@ -109,8 +129,9 @@ class Reactor:
             Overtime(self, self._boot.log).start()
         # What is here now lives as long as the worker: no collection needs to walk the application again.
         gc.freeze()
-        for acceptor in self._acceptors:
-            acceptor.open()
+        if not self.closed:
+            for acceptor in self._acceptors:
+                acceptor.open()
         try:
             self.serve()
             if self._fault is not None:
@@ -179,7 +200,7 @@ class Reactor:
 
     def has_room(self) -> bool:
         """Whether one more connection may be accepted."""
-        return not self.draining
+        return not self.closed
 
     def make_room(self, limit: int) -> bool:
         """Hold at most `limit` connections: the one idle longest makes way. False: none is idle."""
@@ -243,13 +264,15 @@ class Reactor:
     def _nudged(self) -> int:
         """A sibling holds more connections than this worker and left one for it."""
         self.scoreboard.nudged(self._boot.slot)
-        if not self.draining:
+        if not self.closed:
             for acceptor in self._acceptors:
                 if acceptor.turn() == LOST:
                     return LOST
         return 0
 
     def _retire_idle(self) -> None:
+        if not self.closed:
+            return  # it was parked, and is awake again
         for wait in (WAIT_IDLE, WAIT_HEAD):
             for connection in self.station.waiting(wait):
                 if connection.retire():
