@@ -35,7 +35,9 @@ COMMANDS: Mapping[str, Command] = {
     "reload": Command(
         "new workers with the code and settings of now; the old ones drain", "prefork.operate.reload"
     ),
-    "upgrade": Command("a new master with the prefork that is installed now takes over"),
+    "upgrade": Command(
+        "a new master with the prefork that is installed now takes over", "prefork.operate.upgrade"
+    ),
     "status": Command("what the workers of a running server do", "prefork.operate.status"),
     "top": Command("the same, as a view that follows it"),
     "migrate": Command("print the prefork.toml that says what a gunicorn.conf.py says", "prefork.migrate"),
@@ -62,6 +64,10 @@ def _tell(fault: PreforkError) -> int:
     if isinstance(fault, AppLoadError | BootError) and fault.detail:
         print(fault.detail.rstrip(), file=sys.stderr)
     print(f"prefork: error: {fault}", file=sys.stderr)
+    if "LISTEN_FDNAMES" in os.environ:
+        from .master.upgrade import say_failure
+
+        say_failure(fault)  # to the master that has started this one, if one has
     return fault.exit_code
 
 
@@ -156,6 +162,9 @@ def _print(loaded: Loaded) -> None:
 def _serve(loaded: Loaded) -> int:
     settings = loaded.settings
     application(settings)
+    from .master.program import Program
+
+    program = Program(directory())
     # For unix sockets with relative paths. All other paths are absolute by now.
     os.chdir(settings.chdir)
     from .master.master import Master
@@ -172,6 +181,7 @@ def _serve(loaded: Loaded) -> int:
         settings,
         run_worker=run_worker,
         preload=preload,
+        program=program,
         log=setup(settings),
         read_settings=read_settings,
         notes=loaded.notes,

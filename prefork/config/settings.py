@@ -318,7 +318,8 @@ class Settings(Record):
     post_worker_init: Called = hook("worker", default=None, help="in the worker, with the application loaded")
     worker_int: Called = hook("worker", default=None, help="in the worker, on INT or QUIT")
     worker_abort: Called = hook("worker", default=None, help="in the worker, on ABRT")
-    pre_exec: Called = hook("server", default=None, help="in the master, before an upgrade", later=_LATER)
+    pre_exec: Called = hook(
+        "server", default=None, help="in the new process of an upgrade, before the program is executed")
     pre_request: Called = hook("worker", "req", default=None, help="before a request", later=_LATER)
     post_request: Called = hook(
         "worker", "req", "environ", "resp", default=None, kind=PostRequest, help="after a request",

@@ -43,6 +43,14 @@ class Failure:
         self.exit_code = exit_code
 
 
+def failure(words: bytes) -> Failure:
+    """What a child said behind channel.FAILED."""
+    import json
+
+    said = json.loads(words)
+    return Failure(said["message"], said["detail"], said["exit_code"])
+
+
 class Generation:
     __slots__ = (
         "bake_deadline",

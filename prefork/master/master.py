@@ -18,19 +18,20 @@ from collections.abc import Callable, Iterable
 
 from ..config import hooks
 from ..engine.scoreboard import Scoreboard, WorkerState
-from ..errors import PreforkError
+from ..errors import BootError, PreforkError
 from ..net import channel, notify, signals, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
+from ..telemetry.lines import ERROR
 from ..telemetry.title import set_title
 from . import death, molds, requests, start
 from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .control import Control
 from .crew import Child, Crew, spawn
 from .fleet import Course, Fleet
-from .generation import Failure
-from .molds import Mold, Molds, failure
+from .generation import Failure, failure
+from .molds import Mold, Molds
 from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from .control import Caller
     from .daemon import Launch
     from .pidfile import PidFile
+    from .program import Program
+    from .upgrade import Predecessor, Successor
     from .watch import Watcher
 
 SIGNALS = (
@@ -67,6 +70,7 @@ class Master:
     run_worker: called in each worker; returns its exit code.
     preload: called in each mold with settings and log; returns the application, or raises PreforkError.
     read_settings: read everything again, for a reload; raises PreforkError. None: reload with the same.
+    program: what an upgrade executes.
     log: has the methods of a Logger, and `reopen()`.
     """
 
@@ -76,6 +80,7 @@ class Master:
         *,
         run_worker: Callable[[Boot], int],
         preload: Callable[[Settings, Any], Callable[..., Any]],
+        program: Program,
         log: Any,
         read_settings: Callable[[], Settings] | None = None,
         notes: Iterable[str] = (),
@@ -86,6 +91,7 @@ class Master:
         self.server = hooks.Server(settings, log)
         self._run_worker = run_worker
         self._preload = preload
+        self._program = program
         self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
@@ -94,12 +100,22 @@ class Master:
         self._poll = select.poll()
         self._crew = Crew(self._poll)
         self._control = Control(
-            self._poll, {"status": self._tell_status, "reload": lambda caller: self._reload("reload", caller)}
+            self._poll,
+            {
+                "status": self._tell_status,
+                "reload": lambda caller: self._reload("reload", caller),
+                "upgrade": lambda caller: self._upgrade("upgrade", caller),
+            },
         )
         self._molds = Molds(self._poll, log)
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
         self._service = Service(notify.Notify(), self._progresses)
+        self._ears = notify.Notify()  # the service manager's; silent until this is the service
+        self._successor: Successor | None = None
+        self._predecessor: Predecessor | None = None
+        self._upgrade_caller: Caller | None = None
+        self._trouble = Failure("")  # the last error that was said
         self._launch: Launch | None = None
         self._pidfile: PidFile | None = None
         self._started = 0.0
@@ -114,6 +130,9 @@ class Master:
             self._loop()
             assert self._exit_code is not None
         except PreforkError as fault:
+            if self._predecessor is not None:
+                self._predecessor.say_failure(fault)
+                self._predecessor = None
             if self._launch is None:
                 raise
             # The command that waits would be gone before its caller has read why.
@@ -129,10 +148,17 @@ class Master:
     def _open(self) -> None:
         settings = self.settings
         self._started = time.monotonic()
-        passed = [fd for fd, _ in systemd.passed()]  # addressed to this pid, which a daemon changes
-        self._service = Service(notify.from_environ(), self._progresses)
-        self._service.starting(self._started)
-        if settings.daemon:
+        passed = systemd.passed()  # addressed to this pid, which a daemon changes
+        self._ears = notify.from_environ()
+        if passed and passed[0][1] == systemd.UPGRADE:
+            from .upgrade import Predecessor
+
+            self._predecessor = Predecessor(passed.pop(0)[0])
+            self._poll.register(self._predecessor.channel.fileno(), select.POLLIN)
+        else:
+            self._service.take(self._ears)
+            self._service.starting(self._started)
+        if settings.daemon and self._predecessor is None:
             from . import daemon
 
             self._launch = daemon.detach()
@@ -141,7 +167,8 @@ class Master:
             from .pidfile import PidFile
 
             self._pidfile = PidFile(settings.pidfile)
-            self._pidfile.write()
+            if self._predecessor is None:
+                self._pidfile.write()
         self._hook("on_starting", self.server, fatal=True)
         self.listeners = start.listeners(settings, passed)
         self.server.address = tuple(each.text for each in self.listeners)
@@ -171,11 +198,21 @@ class Master:
         if self._watcher is not None:
             self._watcher.close()
         self._molds.close()
+        if self._successor is not None:  # it shall not outlive the one that it has not replaced
+            self._successor.end(signal.SIGKILL)
+            os.waitpid(self._successor.pid, 0)
+        if self._predecessor is not None:
+            self._predecessor.say_failure(self._trouble_as_fault())
         for each in self.listeners:
             each.unlink()
             each.close()
         if self._pidfile is not None:
             self._pidfile.remove()
+
+    def _trouble_as_fault(self) -> PreforkError:
+        fault = BootError(self._trouble.cause or "the new master was told to stop", self._trouble.detail)
+        fault.exit_code = self._exit_code or BootError.exit_code
+        return fault
 
     def _report(self, exit_code: int) -> None:
         if self._launch is not None:
@@ -186,14 +223,16 @@ class Master:
     def _loop(self) -> None:
         fleet, poll = self._fleet, self._poll
         while self._exit_code is None:
-            events = poll.poll(
-                _milliseconds(min(fleet.wake, self._watch_deadline, self._service.wake, self._molds.wake))
-            )
+            events = poll.poll(_milliseconds(self._wake()))
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
                     self._hear(child)
                 elif mold := self._molds.speaker(fd):
                     self._hear_mold(mold)
+                elif self._successor is not None and fd == self._successor.channel.fileno():
+                    self._hear_successor(self._successor)
+                elif self._predecessor is not None and fd == self._predecessor.channel.fileno():
+                    self._hear_predecessor(self._predecessor)
                 elif self._watcher is not None and fd == self._watcher.fileno():
                     self._files_changed(self._watcher)
                 else:
@@ -210,8 +249,14 @@ class Master:
                 self._watch(now)
             if now >= fleet.wake:
                 self._act(fleet.tick(now))
+            if self._successor is not None and now >= self._successor.deadline:
+                self._successor.tick(now)
             if now >= self._service.wake:
                 self._service.tick(now)
+
+    def _wake(self) -> float:
+        deadlines = (self._fleet.wake, self._watch_deadline, self._service.wake, self._molds.wake)
+        return min(*deadlines, math.inf if self._successor is None else self._successor.deadline)
 
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
@@ -222,10 +267,12 @@ class Master:
             case signal.SIGTERM:
                 self.log.info("TERM: draining, for %g s at most", self.settings.graceful_timeout)
                 self._service.stopping("draining", now)
+                self._end_successor()
                 self._act(fleet.stop(now))
             case signal.SIGINT | signal.SIGQUIT:
                 self.log.info("%s: stopping", signals.name(number))
                 self._service.stopping("stopping", now)
+                self._end_successor()
                 self._act(fleet.quit(now))
             case signal.SIGHUP:
                 self._reload("HUP")
@@ -236,7 +283,7 @@ class Master:
             case signal.SIGUSR1:
                 self._reopen()
             case signal.SIGUSR2:
-                self.log.warning("USR2: upgrading a running server is still to come")
+                self._upgrade("USR2")
             case signal.SIGWINCH if self.settings.daemon:
                 self.log.info("WINCH: draining the workers, the master stays")
                 self._act(fleet.empty(now))
@@ -245,7 +292,9 @@ class Master:
 
     def _reload(self, why: str, caller: Caller | None = None) -> None:
         self._service.reloading(f"reloading: {why}", time.monotonic())
-        if self._fleet.course not in (Course.STARTING, Course.SERVING):
+        if self._successor is not None:
+            cause, code = f"an upgrade is under way: pid {self._successor.pid} is to take over", 1
+        elif self._fleet.course not in (Course.STARTING, Course.SERVING):
             cause, code = "the server is stopping", 1
         else:
             try:
@@ -288,7 +337,9 @@ class Master:
                 case Signal(slot=slot, number=number, reason=reason):
                     self._strike(slot, number, reason)
                 case Say(level=level, text=text, detail=detail):
-                    self.log.log(level, "%s\n%s" if detail else "%s%s", text, detail.rstrip())
+                    if level >= ERROR:
+                        self._trouble = Failure(text, detail)
+                    self.log.log(level, "%s%s", text, _below(detail))
                 case Resized(new=new, old=old):
                     self.server.num_workers = new
                     self.log.info("%s instead of %d", start.workers(new), old)
@@ -321,6 +372,8 @@ class Master:
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
         self._reloads.done(generation, self._fleet.size)
+        if self._predecessor is not None and not self._predecessor.proved:
+            self._prove(self._predecessor)
         self._say_ready()
 
     def _say_ready(self, after: str = "") -> None:
@@ -391,6 +444,9 @@ class Master:
         self._signals.forget()
         self._crew.let_go()
         self._molds.let_go()
+        for each in (self._successor, self._predecessor):
+            if each is not None:
+                each.close()
         self._control.close()
         self._service.close()
         if self._launch is not None:
@@ -422,6 +478,136 @@ class Master:
                 f"; running {running}" if running else "",
             )
         self._crew.signal(slot, number)
+
+    # Upgrade: the old master's side
+
+    def _upgrade(self, why: str, caller: Caller | None = None) -> None:
+        from . import upgrade
+
+        refusal = self._upgrade_refusal()
+        if refusal:
+            self.log.warning("%s refused: %s", why, refusal)
+            if caller is not None:
+                caller.end(state="refused", cause=refusal, exit_code=1)
+            return
+        stderr = upgrade.keep_stderr() if self.settings.daemon else -1
+
+        def become(theirs: socket) -> NoReturn:
+            ears, self._ears = self._ears, notify.Notify()
+            self._service.take(self._ears)
+            self._let_go()
+            try:
+                self._hook("pre_exec", self.server, fatal=True)
+            except PreforkError as fault:
+                theirs.send(channel.failed(fault))
+                os._exit(fault.exit_code)
+            upgrade.execute(self._program, theirs, self.listeners, ears, stderr)
+
+        try:
+            pid, ours = spawn(become)
+        except OSError as error:
+            self.log.error("upgrade failed, this master serves on: cannot fork: %s", error.strerror)
+            return
+        patience = self.settings.boot_timeout + upgrade.MARGIN if self.settings.boot_timeout else math.inf
+        self._successor = upgrade.Successor(pid, ours, stderr, patience, time.monotonic())
+        self._upgrade_caller = caller
+        self._poll.register(ours.fileno(), select.POLLIN)
+        self.log.info("%s: pid %d is to take over", why, pid)
+        self._service.status(f"upgrading: {pid} is to take over")
+
+    def _upgrade_refusal(self) -> str:
+        if self._fleet.course is not Course.SERVING or self._predecessor is not None:
+            return "the server is starting or stopping"
+        if self._fleet.next is not None:
+            return "a reload is under way"
+        if self._successor is not None:
+            return f"pid {self._successor.pid} is about to take over already"
+        if self.server.pid == 1:
+            return "this is process 1: the system or container ends with it, whoever serves then"
+        return ""
+
+    def _hear_successor(self, successor: Successor) -> None:
+        if not successor.hear():
+            self._poll.unregister(successor.channel.fileno())
+        if successor.ready:
+            self._hand_over(successor)
+
+    def _hand_over(self, successor: Successor) -> None:
+        """It is healthy: from now on it is the server, and this one drains."""
+        self._service.succeeded(successor.pid)
+        for each in self.listeners:
+            each.disown()
+        self._pidfile = None
+        successor.take()
+        self._forget_successor(successor, state="done", pid=successor.pid)
+        self.log.info("upgrade: pid %d has taken over, this master drains and ends", successor.pid)
+        self._act(self._fleet.stop(time.monotonic()))
+
+    def _successor_died(self, successor: Successor, status: int) -> None:
+        successor.hear()  # its last words came before its death
+        if successor.ready:
+            self._hand_over(
+                successor
+            )  # nobody is left: this one drains all the same, and its supervisor acts
+            return
+        why = successor.failure(status)
+        self.log.error("upgrade failed, this master serves on: %s%s", why.cause, _below(why.detail))
+        self._forget_successor(
+            successor, state="failed", cause=why.cause, detail=why.detail, exit_code=why.exit_code
+        )
+        if self._pidfile is not None:
+            self._pidfile.write()
+        self._say_ready(f"upgrade failed ({why.cause}): ")
+
+    def _end_successor(self) -> None:
+        """This server is to end, so nobody shall take it over."""
+        if self._successor is not None:
+            self._successor.end(signal.SIGTERM)
+
+    def _forget_successor(self, successor: Successor, **outcome: Any) -> None:
+        if self._upgrade_caller is not None:
+            self._upgrade_caller.end(**outcome)
+            self._upgrade_caller = None
+        if successor.channel.fileno() >= 0:
+            try:
+                self._poll.unregister(successor.channel.fileno())
+            except KeyError:
+                pass  # at EOF
+        successor.close()
+        self._successor = None
+
+    # Upgrade: the new master's side
+
+    def _prove(self, predecessor: Predecessor) -> None:
+        """All workers serve: ask for the rest."""
+        if self._pidfile is not None:
+            self._pidfile.write(predecessor.pid)
+        predecessor.say_ready()
+        if predecessor.gone:
+            self._take_over(predecessor)
+
+    def _hear_predecessor(self, predecessor: Predecessor) -> None:
+        if predecessor.lets_go():
+            if predecessor.proved:
+                self._take_over(predecessor)
+            else:  # dead: take over as soon as there is something to take over with
+                self._poll.unregister(predecessor.channel.fileno())
+
+    def _take_over(self, predecessor: Predecessor) -> None:
+        self._predecessor = None
+        if not predecessor.gone:
+            self._poll.unregister(predecessor.channel.fileno())
+        predecessor.close()
+        for each in self.listeners:
+            if each.bound_for and not each.bound_for.startswith("fd://"):
+                each.own()
+        self._service.take(self._ears)
+        self.log.info("upgrade: this master has taken over from pid %d", predecessor.pid)
+        self._say_ready()
+        if self.settings.daemon:
+            from . import daemon
+
+            daemon.silence()
 
     # Molds
 
@@ -525,6 +711,9 @@ class Master:
             if mold := self._molds.of(pid):
                 self._mold_died(mold, status)
                 continue
+            if self._successor is not None and pid == self._successor.pid:
+                self._successor_died(self._successor, status)
+                continue
             child = self._crew.dead(pid)
             if child is None:
                 for each in self._crew.unborn():
@@ -604,6 +793,11 @@ class Master:
         if getattr(self.settings, name) is not None:
             self.server.WORKERS = {child.pid: child.facade for child in self._crew.children.values()}
             hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
+
+
+def _below(detail: str) -> str:
+    """A traceback, to stand under a line."""
+    return f"\n{detail.rstrip()}" if detail else ""
 
 
 def _milliseconds(deadline: float) -> float | None:

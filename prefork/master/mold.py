@@ -9,7 +9,6 @@ keeps the thread id of the parent: its abort() and its locks are wrong in every 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import socket
 import sys
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     App = Callable[..., Any]
 
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, prctl(2)
-DETAIL_LIMIT = channel.MESSAGE_LIMIT // 2  # bytes of a traceback that go to the master
 
 
 class Mold:
@@ -58,7 +56,7 @@ class Mold:
         try:
             app = self._preload()
         except PreforkError as fault:
-            self._say_failure(fault)
+            self._say(channel.failed(fault))
             return fault.exit_code
         _die_with_the_master()  # again: a change of user takes it back (prctl(2))
         for line in unsafe.report(before):
@@ -124,15 +122,6 @@ class Mold:
             self._channel.send(message)
         except OSError:
             pass  # the master is dead; EOF follows
-
-    def _say_failure(self, fault: PreforkError) -> None:
-        detail = getattr(fault, "detail", "")
-        words = {
-            "exit_code": fault.exit_code,
-            "message": str(fault)[:4096],
-            "detail": detail.encode("utf-8", "replace")[-DETAIL_LIMIT:].decode("utf-8", "replace"),
-        }
-        self._say(channel.FAILED + b" " + json.dumps(words).encode())
 
 
 def _die_with_the_master() -> None:

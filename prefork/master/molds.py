@@ -18,7 +18,7 @@ from collections.abc import Callable
 from ..errors import BootError
 from ..net import channel
 from . import death
-from .generation import Failure
+from .generation import Failure, failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,11 +224,3 @@ def adopt_orphans() -> None:
         raise BootError("--preload needs Linux: a worker has to outlive the process that made it")
     if prctl(SUBREAPER, 1, 0, 0, 0):
         raise BootError(f"--preload: prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(ctypes.get_errno())}")
-
-
-def failure(words: bytes) -> Failure:
-    """What a child said with channel.FAILED."""
-    import json
-
-    said = json.loads(words)
-    return Failure(said["message"], said["detail"], said["exit_code"])

@@ -17,11 +17,12 @@ class PidFile:
         self.path = path
         self._owner = 0
 
-    def write(self) -> None:
-        """Take the path for this process. Raises BootError in one line when it cannot be had."""
+    def write(self, predecessor: int = 0) -> None:
+        """Take the path for this process, from its predecessor at an upgrade. Raises PreforkError in one line
+        when it cannot be had."""
         pid = os.getpid()
         holder = self.holder()
-        if holder not in (0, pid):
+        if holder not in (0, pid, predecessor):
             raise PreforkError(f"pid file {self.path}: another prefork is running there (pid {holder})")
         beside = f"{self.path}.{pid}"
         try:

@@ -41,6 +41,10 @@ class Service:
         self._extend_deadline = math.inf
         self._watchdog_deadline = math.inf
 
+    def take(self, notify: Notify) -> None:
+        """Speak to that manager from now on."""
+        self._notify = notify
+
     def close(self) -> None:
         """In a child: it is not the service."""
         self._notify.close()

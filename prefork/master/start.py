@@ -6,12 +6,12 @@ import os
 import sys
 
 from .. import __version__
-from ..net import listener
+from ..net import listener, systemd
 from .generation import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from ..config.hooks import Server
@@ -22,17 +22,38 @@ if TYPE_CHECKING:
 LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
 
 
-def listeners(settings: Settings, passed: Sequence[int]) -> list[Listener]:
-    """Take the descriptors that a service manager has passed, else bind. Raises BindError."""
-    if passed:
-        return listener.adopt(passed)
+def listeners(settings: Settings, passed: Sequence[tuple[int, str]]) -> list[Listener]:
+    """Take the descriptors that a service manager or an older master has passed, bind the rest.
+
+    passed: descriptor and name.  Raises BindError.
+    """
+    inherited = {text: fd for fd, name in passed if (text := systemd.bound_for(name))}
+    given = [fd for fd, name in passed if not systemd.bound_for(name)]
+    if given:  # a service manager's take the place of --bind
+        _close(inherited.values())
+        return listener.adopt(given)
+    found = {text: listener.adopt([fd])[0] for text, fd in inherited.items() if text in settings.bind}
+    _close(fd for text, fd in inherited.items() if text not in found)
+    for text, each in found.items():
+        each.bound_for = text
+    fresh = listener.bind_all([text for text in settings.bind if text not in found], _options(settings))
+    found.update((each.bound_for, each) for each in fresh)
+    return [found[text] for text in settings.bind]
+
+
+def _close(fds: Iterable[int]) -> None:
+    """Let go of listeners that the settings name no more."""
+    for fd in fds:
+        os.close(fd)
+
+
+def _options(settings: Settings) -> listener.Options:
     owner = (-1, -1)
     if os.geteuid() == 0:
         owner = (_or_as_is(settings.user), _or_as_is(settings.group))
-    options = listener.Options(
+    return listener.Options(
         backlog=settings.backlog, reuse_port=settings.reuse_port, umask=settings.umask, owner=owner
     )
-    return listener.bind_all(settings.bind, options)
 
 
 def slots(settings: Settings) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..config.hooks import Server, Worker
     from ..config.settings import Settings
     from ..engine.scoreboard import Scoreboard
+    from ..errors import PreforkError
     from .listener import Listener
 
 # Worker to master.
@@ -41,7 +42,11 @@ WARM = b"warm"  # sent before it has booted: answer the paths of --warmup before
 PARK = b"park"  # accept nothing until WAKE; let idle connections go
 WAKE = b"wake"  # accept again, and say ready
 
-MESSAGE_LIMIT = 64 * 1024  # bytes of one datagram; a longer `detail` is cut by its sender
+# Master to the master that an upgrade has started, which has said READY or FAILED.
+TAKE = b"take"  # pid file, socket files and the service manager's ear are yours
+
+MESSAGE_LIMIT = 64 * 1024  # bytes of one datagram
+DETAIL_LIMIT = MESSAGE_LIMIT // 2  # bytes of a traceback that go into one
 
 
 class Boot:
@@ -92,6 +97,20 @@ class Boot:
         self.server = server
         self.worker = worker
         self.app = app
+
+
+def failed(fault: PreforkError) -> bytes:
+    """The datagram that says why a child will not be what it was made for."""
+    import json
+
+    words = {
+        "exit_code": fault.exit_code,
+        "message": str(fault)[:4096],
+        "detail": getattr(fault, "detail", "")
+        .encode("utf-8", "replace")[-DETAIL_LIMIT:]
+        .decode("utf-8", "replace"),
+    }
+    return FAILED + b" " + json.dumps(words).encode()
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

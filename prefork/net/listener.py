@@ -32,9 +32,10 @@ class Listener:
     "unix:/run/x.sock".
     """
 
-    __slots__ = ("_owned", "address", "fd", "server_name", "server_port", "socket", "text")
+    __slots__ = ("_owned", "address", "bound_for", "fd", "server_name", "server_port", "socket", "text")
 
     def __init__(self, sock: socket.socket) -> None:
+        self.bound_for = ""  # the text of --bind; "" where somebody else has bound it
         sock.setblocking(False)
         sock.set_inheritable(False)
         self.socket = sock
@@ -53,7 +54,10 @@ class Listener:
     def own(self) -> None:
         """This process removes the socket file at its end; after a fork the child may say so instead."""
         if self.address.kind is Kind.UNIX:
-            found = os.lstat(self.address.path)
+            try:
+                found = os.lstat(self.address.path)
+            except OSError:
+                return  # removed by somebody meanwhile
             self._owned = (os.getpid(), found.st_dev, found.st_ino)
 
     def disown(self) -> None:
@@ -100,12 +104,13 @@ def bind_all(texts: Sequence[str], options: Options) -> list[Listener]:
     listeners: list[Listener] = []
     addresses = [_parsed(text) for text in texts]
     try:
-        for address in addresses:
+        for text, address in zip(texts, addresses, strict=True):
             # [::] takes IPv4 too (ipv6(7)), unless the operator has asked for that separately.
             v6only = address.host == "::" and any(
                 other.wildcard and other.host != "::" and other.port == address.port for other in addresses
             )
             listeners.append(_bind(address, options, v6only))
+            listeners[-1].bound_for = text
     except BaseException:
         for listener in listeners:
             listener.unlink()

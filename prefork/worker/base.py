@@ -51,7 +51,6 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # program that the application starts (execve(2)); a handler is not.
 DROPPED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 SIGNALS = (*ENDING, signal.SIGUSR1, *DROPPED)
-DETAIL_LIMIT = channel.MESSAGE_LIMIT // 2  # bytes of a traceback that go to the master
 
 
 def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
@@ -134,15 +133,7 @@ class Worker:
 
     def say_failure(self, fault: PreforkError) -> None:
         """Tell the master why there will be no worker; it decides who else hears of it."""
-        import json
-
-        detail = getattr(fault, "detail", "")
-        words = {
-            "exit_code": fault.exit_code,
-            "message": str(fault)[:4096],
-            "detail": detail.encode("utf-8", "replace")[-DETAIL_LIMIT:].decode("utf-8", "replace"),
-        }
-        self._say(channel.FAILED + b" " + json.dumps(words).encode())
+        self._say(channel.failed(fault))
 
     # Life
 

@@ -135,6 +135,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         limits: Mapping[str, int] | None = None,
+        executable: Sequence[str] = (),
     ) -> None:
         """Start. The listeners are handed over and closed here; without any, the arguments have to bind."""
         self.address: tuple[str, int] | str = ("", 0)
@@ -142,7 +143,7 @@ class Server:
             name = listener.getsockname()
             self.address = name if isinstance(name, str) else (name[0], name[1])
         order = {"sockets": [listener.fileno() for listener in listeners], "limits": dict(limits or {})}
-        self.command = [*program(), *arguments]
+        self.command = [*(executable or program()), *arguments]
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("PREFORK_", "LISTEN_"))
         }
