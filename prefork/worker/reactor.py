@@ -54,6 +54,7 @@ class Reactor:
         self._boot = boot
         settings = boot.settings
         self.timeout = settings.timeout
+        self.multithread = multithread
         self.access_log = access_log
         # Called once, with the reason, when this worker has served its share; it serves on until drained.
         self.recycle: Callable[[str], None] = lambda reason: None
@@ -66,7 +67,7 @@ class Reactor:
         self._told_exhaustion = -60.0
         self.station = make_station(boot, application, self.epoll.fileno(), self.access_log)
         self._acceptors = [
-            Acceptor(self, make_endpoint(self.station, boot, listener, multithread=False))
+            Acceptor(self, make_endpoint(self.station, boot, listener, multithread=multithread))
             for listener in boot.listeners
         ]
         if settings.max_requests:

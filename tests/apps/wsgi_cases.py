@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import posix
 import sys
 import tempfile
 import threading
@@ -670,7 +671,7 @@ def file_pipe(environ: Environ, start_response: StartResponse) -> Iterable[bytes
     """A descriptor that sendfile cannot read: the wrapper has to read() instead."""
     reader, writer = os.pipe()
     os.write(writer, b"from a pipe")
-    os.close(writer)
+    posix.close(writer)  # gevent's os.close waits for its hub, which the read would hold
     start_response("200 OK", list(TEXT))
     return environ["wsgi.file_wrapper"](os.fdopen(reader, "rb"))  # type: ignore[no-any-return]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher import APPS, Events, Server, listen
 
 # Every worker class that exists; all tests that take the fixture `worker_class` run once for each.
-WORKER_CLASSES = ("sync",)
+WORKER_CLASSES = ("sync", "threads", "gevent")
 
 
 def chosen_classes() -> Sequence[str]:
