@@ -307,7 +307,7 @@ class Settings(Record):
         help="paths or URLs that the first new worker has to answer before others follow")
     bake: float = row(
         "--bake", "reload", default=0.0, kind=Span(0, _DAY, zero="off"), change="reload",
-        help="watch reloaded workers for so long, and go back when they do worse; 0: off", later=_LATER)
+        help="watch reloaded workers for so long, and go back when they do worse; 0: off")
 
     # hooks: gunicorn's names and arguments
     on_starting: Called = hook("server", default=None, help="before the master binds")

@@ -26,7 +26,7 @@ from ..net.signals import Signals
 from ..telemetry.lines import ERROR
 from ..telemetry.title import set_title
 from . import death, molds, requests, start
-from .actions import Abandoned, Action, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
+from .actions import Abandoned, Action, Baked, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .control import Control
 from .crew import Child, Crew, spawn
 from .fleet import Course, Fleet
@@ -36,6 +36,7 @@ from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
 from .service import Service, progresses
+from .trial import Trial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Master:
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
         self._overdue = Overdue(self._scoreboard)
+        self._trial = Trial(self._scoreboard)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
         self._control = Control(
@@ -223,6 +225,7 @@ class Master:
     def _loop(self) -> None:
         fleet, poll = self._fleet, self._poll
         while self._exit_code is None:
+            self._trial.attend(fleet.kept is not None, time.monotonic())
             events = poll.poll(_milliseconds(self._wake()))
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
@@ -251,11 +254,14 @@ class Master:
                 self._act(fleet.tick(now))
             if self._successor is not None and now >= self._successor.deadline:
                 self._successor.tick(now)
+            if now >= self._trial.wake:
+                self._judge(now)
             if now >= self._service.wake:
                 self._service.tick(now)
 
     def _wake(self) -> float:
-        deadlines = (self._fleet.wake, self._watch_deadline, self._service.wake, self._molds.wake)
+        rooms = (self._fleet, self._service, self._molds, self._trial)
+        deadlines = (self._watch_deadline, *(each.wake for each in rooms))
         return min(*deadlines, math.inf if self._successor is None else self._successor.deadline)
 
     def _signalled(self, number: int) -> None:
@@ -350,9 +356,12 @@ class Master:
                     self._settled(generation)
                 case Forget(generation=generation):
                     self._reloads.forget(generation)
+                    self._trial.forget(generation)
                     self._molds.end(generation)
+                case Baked(generation=generation):
+                    self._reloads.done(generation, self._fleet.size)
                 case Abandoned(generation=generation, cause=cause, detail=detail, exit_code=code):
-                    self._reloads.failed(generation, cause, detail, code, self.settings)
+                    self._reloads.failed(generation, cause, detail, code, self._current_settings())
                     if self._fleet.next is None:
                         self._say_ready(f"reload failed ({cause}): ")
                 case Exit(code=code):
@@ -371,10 +380,13 @@ class Master:
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
-        self._reloads.done(generation, self._fleet.size)
         if self._predecessor is not None and not self._predecessor.proved:
             self._prove(self._predecessor)
         self._say_ready()
+        if self._fleet.kept is None:
+            self._reloads.done(generation, self._fleet.size)
+        else:
+            self._reloads.watched(generation, self._fleet.size, self.settings.bake)
 
     def _say_ready(self, after: str = "") -> None:
         """Tell the service manager, unless a reload is still under way, what serves."""
@@ -725,10 +737,24 @@ class Master:
             running = requests.running(self._scoreboard, child.slot, time.monotonic_ns())
             text = death.describe(status) + (f", running {running}" if running else "")
             self._crew.bury(child)
+            self._trial.bury(child.slot, crashed=child.facade.booted and status != 0)
             self._scoreboard.clear(child.slot)
             child.facade.alive = False
             self._hook("child_exit", self.server, child.facade)
             self._act(self._fleet.died(child.slot, status == 0, text, time.monotonic()))
+
+    # A reload on trial
+
+    def _judge(self, now: float) -> None:
+        kept, current = self._fleet.kept, self._fleet.current
+        if kept is None or current is None:
+            return
+        if cause := self._trial.look(kept.number, current.number, now):
+            self._act(self._fleet.roll_back(cause, now))
+
+    def _current_settings(self) -> Settings:
+        assert self._fleet.current is not None
+        return self._reloads.settings_of(self._fleet.current.number)
 
     # Request deadlines
 

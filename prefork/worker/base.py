@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
         def watch(self, fd: int, callback: Callable[[], None]) -> None: ...
         def park(self) -> None: ...
-        def wake(self) -> None: ...
+        def unpark(self) -> None: ...
         def drain(self, deadline: float) -> None: ...
         def stop(self) -> None: ...
         def run(self) -> None: ...
@@ -176,7 +176,7 @@ class Worker:
                 self._fault = BootError(fault)
                 reactor.stop()
             else:
-                reactor.wake()
+                reactor.unpark()
                 self._be_ready()
 
         reactor.park()
@@ -215,7 +215,7 @@ class Worker:
                 self._park()
             elif message == channel.WAKE and not self._leaving:
                 assert self._reactor is not None
-                self._reactor.wake()
+                self._reactor.unpark()
                 self._be_ready()
 
     def _park(self) -> None:

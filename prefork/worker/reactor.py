@@ -107,13 +107,13 @@ class Reactor:
         self.later(max(0.0, deadline - now), self.stop)
 
     def park(self) -> None:
-        """Accept nothing until `wake`; answer what was accepted, and let kept-alive clients go."""
+        """Accept nothing until `unpark`; answer what was accepted, and let kept-alive clients go."""
         self.closed = self.station.draining = True
         for acceptor in self._acceptors:
             acceptor.close()
         self.later(IDLE_GRACE, self._retire_idle)
 
-    def wake(self) -> None:
+    def unpark(self) -> None:
         """Accept again."""
         if not self.draining:
             self.closed = self.station.draining = False

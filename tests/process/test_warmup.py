@@ -30,7 +30,7 @@ def test_paths_are_answered_in_order_before_anybody_is_served(
 ) -> None:
     if "gevent" in flags:
         pytest.importorskip("gevent")
-    server = start(*flags, "--warmup", "/health,/page?a=1,https://shop.example/x", workers=2)
+    server = start(*flags, "--warmup", "/health,/page?a=1,https://shop.example/x", workers=1)
     assert server.stdout.lines == []  # not the first generation: there is nothing to protect
     project.write(TOLD.replace('"first"', '"second"'))
     done = command("reload", server.pid, "--wait")
@@ -43,7 +43,19 @@ def test_paths_are_answered_in_order_before_anybody_is_served(
         "asked /page localhost http",
         "asked /x shop.example https",
     ]
-    assert len(asked) == 4  # by one worker of two, and then by us
+    assert len(asked) == 4  # the last one is ours
+
+
+def test_only_the_first_worker_warms_up(start: Start, project: Project) -> None:
+    server = start("--warmup", "/health", workers=3)
+    project.write(TOLD)
+    assert command("reload", server.pid, "--wait").code == 0
+    answer(server)
+    server.stdout.wait("asked / ")
+    assert [line for line in server.stdout.lines if "asked" in line] == [
+        "asked /health localhost http",
+        "asked / test http",
+    ]
 
 
 @pytest.mark.parametrize(
