@@ -24,4 +24,7 @@ cdef class Body:
 
 cdef EmptyInput EMPTY_INPUT
 
-cdef object make_stream(Member source)
+cdef class Source:
+    cdef Member member       # None: the request is over
+
+cdef object make_stream(Source source)

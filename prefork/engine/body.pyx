@@ -57,6 +57,9 @@ cdef class EmptyInput:
         """False."""
         return False
 
+    def flush(self):
+        """Nothing to write; io.TextIOWrapper asks for it when it is closed."""
+
     def close(self):
         """Nothing to close."""
 
@@ -83,17 +86,17 @@ class SpooledInput(io.BufferedReader):
 
 
 cdef class Source:
-    """A Member seen from Python: what a StreamedInput reads from."""
-    cdef Member member
+    """A Member seen from Python, while its request runs: what a StreamedInput reads from."""
 
     def pull(self, Py_ssize_t most):
+        # An application may keep its wsgi.input: what comes later on the connection is none of its business.
+        if self.member is None:
+            raise ValueError("wsgi.input read after the request was over")
         return self.member.pull(most)
 
 
-cdef object make_stream(Member member):
+cdef object make_stream(Source source):
     """``wsgi.input`` that reads the body from the client while the application runs."""
-    cdef Source source = Source.__new__(Source)
-    source.member = member
     return StreamedInput(StreamedBody(source))
 
 

@@ -368,10 +368,9 @@ cdef class Connection(Responder):
             )
         self.response = None
         self.environ = None  # before end(): it holds one of the response's callables
-        if self.streaming:
-            self.streaming = False
-            if not self.body_over:
-                self.persist = self.asked_close = self.fresh = False
+        if self.source is not None and not self.body_over:
+            self.persist = self.asked_close = self.fresh = False
+        self.release_input()
         if response.end() and station.parked_count < PARKED:
             Py_INCREF(response)
             station.parked[station.parked_count] = <PyObject *>response
@@ -379,9 +378,6 @@ cdef class Connection(Responder):
         else:
             response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
-        if self.spooled is not None:
-            self.spooled.close()
-            self.spooled = None
         if broken:
             return self.drop()
         if self.persist:
@@ -445,4 +441,4 @@ cdef class Connection(Responder):
         self.gone = True
         self.cut = True
         # An application that waits for more of a streamed body is woken by the end of it.
-        shutdown(self.descriptor, SHUT_RDWR if self.streaming and not self.body_over else SHUT_WR)
+        shutdown(self.descriptor, SHUT_RDWR if self.source is not None and not self.body_over else SHUT_WR)

@@ -1,5 +1,5 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from prefork.engine.body cimport Body
+from prefork.engine.body cimport Body, Source
 from prefork.engine.client cimport Client
 from prefork.engine.scan cimport scan_chunks, scan_head
 
@@ -28,7 +28,7 @@ cdef class Receiver(Client):
     cdef scan_chunks *chunks
     cdef Body body
     cdef object spooled        # the open file of a large request body, ours to close
-    cdef bint streaming        # the application reads the body itself
+    cdef Source source         # the application reads the body itself, from here; else None
     cdef bint body_over        # it has read all of it
     cdef bint expecting        # the client waits for 100 Continue
     cdef size_t streamed       # bytes of the chunk at hand that are in `saved`
@@ -52,4 +52,5 @@ cdef class Receiver(Client):
     cdef int keep_rest(self, const uint8_t *data, size_t size) except -1
     cdef void free_saved(self) noexcept
     cdef void free_partial(self) noexcept
+    cdef int release_input(self) except -1
     cdef int refuse(self, int code) except -1

@@ -9,8 +9,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
-from prefork.engine.body cimport Body, make_stream
-from prefork.engine.client cimport BODY, CLOSED, GONE, HEAD, KEEP, OPEN, READY, WAITING, Client
+from prefork.engine.body cimport Body, Source, make_stream
+from prefork.engine.client cimport BODY, CLOSED, GONE, HEAD, KEEP, OPEN, READY, RUNNING, WAITING, Client
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport (
     FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run,
@@ -242,13 +242,14 @@ cdef class Receiver(Client):
         self.chunked_in = head.chunked
         self.expecting = head.expect_continue
         self.body_over = False
-        self.streaming = True
+        self.source = Source.__new__(Source)
+        self.source.member = self
         self.streamed = 0
         if self.chunked_in:
             self.begin_chunks()
         self.keep_rest(rest, size)
         self.fresh = False  # it is this request's body first
-        self.environ[WSGI_INPUT] = make_stream(self)
+        self.environ[WSGI_INPUT] = make_stream(self.source)
         self.move(READY)
         unlink(&self.link)
         return WAITING
@@ -393,7 +394,7 @@ cdef class Receiver(Client):
         cdef size_t held, used, at, size
         cdef scan_status found
         cdef ssize_t n
-        if self.body_over:
+        if self.body_over or most <= 0:
             return b""
         if most > PULL_SIZE:
             most = PULL_SIZE
@@ -457,6 +458,9 @@ cdef class Receiver(Client):
         cdef int64_t deadline = monotonic_ns() + station.queues[<int>WAIT_BODY].span
         cdef int64_t left
         while True:
+            # Another thread may have been at it while this one waited: `data` would be nobody's any more.
+            if self.state != RUNNING:
+                raise BodyFault(0, "the request is over")
             n = recv(self.descriptor, data, size, 0)
             if n > 0:
                 return n
@@ -487,9 +491,11 @@ cdef class Receiver(Client):
     cdef int look_for_end(self) except -1:
         """The application answers: if the body's end is here already, the connection may go on."""
         cdef size_t used, at, size
+        cdef scan_chunks trial
         if self.chunked_in and self.streamed == 0 and self.saved_to > self.saved_from:
+            trial = self.chunks[0]  # the application may go on reading
             if scan_chunks_run(
-                self.chunks, self.saved + self.saved_from, self.saved_to - self.saved_from, TRAILER_LIMIT, &used, &at, &size
+                &trial, self.saved + self.saved_from, self.saved_to - self.saved_from, TRAILER_LIMIT, &used, &at, &size
             ) == SCAN_DONE:
                 self.saved_from += used
                 return self.end_stream()
@@ -543,7 +549,19 @@ cdef class Receiver(Client):
             free(self.partial)
             self.partial = NULL
 
+    cdef int release_input(self) except -1:
+        """The request is over: its wsgi.input ends with it."""
+        cdef object spooled = self.spooled
+        if self.source is not None:
+            self.source.member = None
+            self.source = None
+        if spooled is not None:
+            self.spooled = None
+            spooled.close()
+        return 0
+
     cdef int let_go(self) except -1:
+        self.release_input()
         self.free_saved()
         self.free_partial()
         if self.chunks != NULL:

@@ -277,7 +277,7 @@ cdef class Responder(Receiver):
             self.persist = False
         if station.draining:
             self.persist = False
-        if self.streaming and not self.body_over:
+        if self.source is not None and not self.body_over:
             self.look_for_end()
         if not self.persist:
             response.put(b"Connection: close\r\n", 19)

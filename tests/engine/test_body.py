@@ -1,0 +1,504 @@
+"""wsgi.input: bodies in memory, in a spool file, streamed; what happens where one turns into the other."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from harness import MOMENT, Answer, Client, Rig, chunked, echo, get, hello, is_open, post
+
+from prefork.engine.body import EmptyInput
+from prefork.engine.connection import BodyFault
+
+LIMIT = 1000
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Inputs:
+    """An application that reads its input, and says what it was."""
+
+    def __init__(self, read: Callable[[Any], object] = lambda stream: stream.read()) -> None:
+        self.read = read
+        self.kinds: list[str] = []
+        self.got: list[object] = []
+        self.streams: list[Any] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        stream = environ["wsgi.input"]
+        self.kinds.append(type(stream).__name__)
+        self.got.append(self.read(stream))
+        self.streams.append(stream)
+        start_response("200 OK", [])
+        return [b"done"]
+
+
+# --- in memory or in a file ---
+
+SIZES = [1, 2, 999, 1000, 1001, 1999, 2000, 2001, 65_536, 70_000, 300_000]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 10])
+@pytest.mark.parametrize("framing", ["length", "chunks", "one chunk"])
+@pytest.mark.parametrize("size", SIZES)
+def test_memory_and_spool(size: int, framing: str, pieces: int) -> None:
+    body = os.urandom(size)
+    if framing == "length":
+        data = post(body)
+    elif framing == "one chunk":
+        data = chunked(body)
+    else:
+        data = chunked(*(body[at : at + 777] for at in range(0, size, 777)))
+    app = Inputs()
+    with Rig(app, body_memory_limit=LIMIT) as rig:
+        client = rig.client()
+        step = -(-len(data) // pieces)
+        got = b""
+        for at in range(0, len(data), step):
+            rest = data[at : at + step]
+            while rest:
+                rest = rest[client.offer(rest) :]
+                rig.turns()
+            got += client.take()
+        assert Answer(got).body == b"done"
+        assert app.got == [body]
+        assert app.kinds == ["BytesIO" if size <= LIMIT else "SpooledInput"]
+        assert len(rig.spools) == (size > LIMIT)
+        assert not any(is_open(spool) for spool in rig.spools)
+        assert rig.worker.bytes_in == size
+
+
+def test_spool_is_a_whole_file() -> None:
+    def read(stream: Any) -> object:
+        assert stream.seekable()
+        assert stream.tell() == 0
+        first = stream.read(10)
+        assert stream.readline() == b"\n"
+        assert stream.readline(3) == b"lin"
+        assert list(stream) == [b"e\n", b"last"]
+        assert stream.read() == b""
+        assert stream.seek(0, os.SEEK_END) == os.fstat(stream.fileno()).st_size
+        assert stream.seek(0) == 0
+        assert stream.readlines()[1:] == [b"line\n", b"last"]
+        stream.seek(5)
+        return first + stream.read(5) + stream.read(1 << 62)[:1]
+
+    body = b"0123456789\nline\nlast"
+    for limit in (10, 1000):
+        app = Inputs(read if limit == 10 else lambda stream: stream.getvalue())
+        with Rig(app, body_memory_limit=limit) as rig:
+            assert rig.client().answer(post(body)).status == 200, rig.faults
+        assert app.got == [b"012345678956789\n" if limit == 10 else body]
+
+
+def test_huge_reads_allocate_no_more_than_the_body() -> None:
+    """read(10 GB) of a spooled body: BufferedReader would allocate that first."""
+    app = Inputs(lambda stream: stream.read(10 << 30))
+    with Rig(app, body_memory_limit=10) as rig:
+        assert rig.client().answer(post(b"b" * 5000)).status == 200
+    assert app.got == [b"b" * 5000]
+
+
+def test_spool_is_closed_with_the_request() -> None:
+    app = Inputs(lambda stream: None)
+    with Rig(app, body_memory_limit=10) as rig:
+        client = rig.client()
+        for count in range(3):
+            assert client.answer(post(b"b" * 100)).status == 200
+            assert not is_open(rig.spools[count]) or rig.spools.count(rig.spools[count]) > 1
+            assert app.streams[count].closed
+
+
+def test_spool_is_open_until_the_answer_is_out() -> None:
+    """An application may answer with what it was sent."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](environ["wsgi.input"])
+
+    with Rig(app, body_memory_limit=10) as rig:
+        assert rig.client().answer(post(b"b" * 5000)).body == b"b" * 5000
+
+
+def test_input_may_be_closed_or_wrapped_by_the_application() -> None:
+    def wrap(stream: Any) -> object:
+        with io.TextIOWrapper(stream) as text:
+            return text.read()
+
+    def close(stream: Any) -> object:
+        return stream.close()
+
+    for read in (wrap, close):
+        app = Inputs(read)
+        with Rig(app, body_memory_limit=10) as rig:
+            client = rig.client()
+            for body in (b"", b"short", b"l" * 100):
+                assert client.answer(post(body)).status == 200, rig.faults
+            assert not any(is_open(spool) for spool in rig.spools)
+
+
+def test_abandoned_request_closes_its_spool() -> None:
+    with Rig(echo, body_memory_limit=10) as rig:
+        rig.station.hold = True
+        client = rig.client()
+        client.ask(post(b"b" * 100))
+        assert client.state == "READY"
+        client.connection.abandon()
+        assert not is_open(rig.spools[0])
+
+
+# --- failures of the spool ---
+
+
+def unmade() -> int:
+    raise PermissionError(13, "not allowed")
+
+
+def full() -> int:
+    return os.open("/dev/full", os.O_RDWR | os.O_CLOEXEC)
+
+
+def unseekable() -> int:
+    there, here = os.pipe()
+    os.close(there)
+    return here
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("spool", [unmade, full])
+def test_spool_that_fails(spool: Callable[[], int], at_once: bool, framing: str) -> None:
+    opened: list[int] = []
+
+    def open_spool() -> int:
+        opened.append(spool())
+        return opened[-1]
+
+    body = b"b" * 5000
+    data = post(body) if framing == "length" else chunked(body[:900], body[900:])
+    with Rig(echo, body_memory_limit=LIMIT, open_spool=open_spool) as rig:
+        client = rig.client()
+        if not at_once:
+            client.ask(data[:600])
+            data = data[600:]
+        assert client.answer(data).status == 503
+        assert client.state == "LINGER"
+        assert rig.refusals == ["spool_failed"]
+        assert len(rig.notices) == 1
+        assert "could not be spooled" in rig.notices[0]
+        assert not any(is_open(descriptor) for descriptor in opened)
+
+
+def test_full_disk() -> None:
+    """A file system that takes some and then no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Rig(echo, body_memory_limit=LIMIT) as rig:
+        client = rig.client()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            got = client.ask(post(b"b" * 5000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert Answer(got).status == 503
+        assert not is_open(rig.spools[0])
+        assert rig.client().answer(post(b"b" * 5000)).body == b"POST / " + b"b" * 5000
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_spool_that_cannot_be_read_again() -> None:
+    with Rig(echo, body_memory_limit=0, open_spool=lambda: os.open("/dev/null", os.O_WRONLY)) as rig:
+        rig.client().ask(post(b"b"))
+        assert rig.worker.requests == 1
+
+
+# --- no body ---
+
+
+def test_empty_input() -> None:
+    stream = EmptyInput()
+    assert stream.read() == stream.read(5) == stream.read(-1) == stream.read1() == stream.readline() == b""
+    assert stream.readline(9) == b""
+    assert stream.readlines() == stream.readlines(1) == list(stream) == []
+    assert stream.readinto(bytearray(3)) == 0
+    assert (stream.readable(), stream.closed) == (True, False)
+    stream.close()
+    assert stream.read() == b""
+    with pytest.raises(AttributeError):
+        stream.mine = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("data", [get(), post(b""), chunked()])
+@pytest.mark.parametrize("stream_bodies", [False, True])
+def test_request_without_body(data: bytes, stream_bodies: bool) -> None:
+    app = Inputs()
+    with Rig(app, stream_bodies=stream_bodies) as rig:
+        client = rig.client()
+        assert client.answer(data).status == 200
+        assert client.state == "OPEN"
+    assert app.got == [b""]
+
+
+# --- streamed ---
+
+
+class Upload:
+    """A client that sends the next piece whenever the engine waits for it."""
+
+    def __init__(self, rig: Rig, *pieces: bytes) -> None:
+        self.rig = rig
+        self.client = rig.client()
+        self.pieces = list(pieces)
+        self.waited = 0
+        self.seen = b""
+        rig.station.wait_readable = self.wait
+
+    def wait(self, connection: Any, deadline: int) -> bool:
+        self.waited += 1
+        self.seen += self.client.take()
+        if not self.pieces:
+            self.client.close()
+            return True
+        self.client.send(self.pieces.pop(0))
+        return True
+
+    def run(self) -> Client:
+        self.client.send(self.pieces.pop(0))
+        self.rig.turns()
+        self.seen += self.client.take() if self.client.sock.fileno() >= 0 else b""
+        return self.client
+
+
+STREAMED = {
+    "length": (post(b"0123456789" * 10), b"0123456789" * 10),
+    "chunks": (
+        chunked(b"0123456789" * 5, b"x", b"0123456789" * 4),
+        b"0123456789" * 5 + b"x" + b"0123456789" * 4,
+    ),
+    "trailers": (chunked(b"data", end=b"0\r\nX-Sum: 1\r\n\r\n"), b"data"),
+    "large": (post(b"l" * 200_000), b"l" * 200_000),
+    "large chunk": (chunked(b"l" * 200_000), b"l" * 200_000),
+}
+READS: dict[str, Callable[[Any], object]] = {
+    "all": lambda stream: stream.read(),
+    "by one": lambda stream: b"".join(iter(lambda: stream.read(1), b"")),
+    "by 7": lambda stream: b"".join(iter(lambda: stream.read(7), b"")),
+    "lines": b"".join,
+    "into": lambda stream: b"".join(iter(lambda: into(stream, 100), b"")),
+    "more than there is": lambda stream: stream.read(1 << 40),
+}
+
+
+def into(stream: Any, size: int) -> bytes:
+    buffer = bytearray(size)
+    return bytes(buffer[: stream.readinto(buffer)])
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("step", [1, 50, 1 << 20])
+@pytest.mark.parametrize("name", STREAMED)
+def test_stream(name: str, step: int, read: str) -> None:
+    data, body = STREAMED[name]
+    if len(data) > 1000:
+        step = max(step, 10_000)
+    app = Inputs(READS[read])
+    with Rig(app, stream_bodies=True) as rig:
+        upload = Upload(rig, *(data[at : at + step] for at in range(0, len(data), step)))
+        client = upload.client
+        while upload.pieces and not app.streams:
+            upload.run()
+        assert app.got == [body]
+        answer = Answer(upload.seen)
+        assert answer.body == b"done"
+        assert answer.get("Connection") is None
+        assert client.state == "OPEN"
+        assert client.answer(get()).body == b"done"
+        assert rig.faults == []
+        assert rig.worker.bytes_in == len(body)
+
+
+def test_pipelined_request_behind_a_streamed_body() -> None:
+    for data in (post(b"body"), chunked(b"bo", b"dy")):
+        app = Inputs()
+        with Rig(app, stream_bodies=True) as rig:
+            client = rig.client()
+            got = client.ask(data + data + get())
+            for _ in range(3):
+                answer = Answer(got)
+                assert answer.body == b"done"
+                got = answer.rest
+        assert app.got == [b"body", b"body", b""]
+
+
+@pytest.mark.parametrize("data", [post(b"b" * 100), chunked(b"b" * 50, b"c" * 50)])
+def test_body_that_is_not_read_ends_the_connection(data: bytes) -> None:
+    app = Inputs(lambda stream: stream.read(5))
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        answer = client.answer(data[:-60])
+        assert answer.get("Connection") == "close"
+        assert client.state == "LINGER"
+
+
+@pytest.mark.parametrize("read", [0, 100])
+def test_chunked_body_whose_end_is_here_keeps_the_connection(read: int) -> None:
+    """read(n) of a client that knows its length never asks for the last chunk."""
+    app = Inputs(lambda stream: stream.raw.readinto(bytearray(read)))
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        answer = client.answer(chunked(*([b"b" * read] if read else [])))
+        assert answer.get("Connection") is None
+        assert client.state == "OPEN"
+
+
+def test_answer_may_begin_before_the_body_is_read() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        stream = environ["wsgi.input"].raw
+        start_response("200 OK", [])
+        while data := into(stream, 5):
+            yield data
+
+    with Rig(app, stream_bodies=True) as rig:
+        data = chunked(b"hello", b"abc", b"world", b"0123456789")
+        head = data.index(b"\r\n\r\n") + 4
+        for split in range(head, len(data)):
+            upload = Upload(rig, data[:split], *(data[at : at + 1] for at in range(split, len(data))))
+            upload.run()
+            answer = Answer(upload.seen)
+            assert answer.body == b"helloabcworld0123456789", split
+            assert rig.faults == []
+
+
+def test_continue_is_said_when_the_body_is_asked_for() -> None:
+    for fields in (["Content-Length: 4"], ["Transfer-Encoding: chunked"]):
+        head = get("/", *fields, "Expect: 100-continue", method="POST")
+        body = b"body" if len(fields[0]) < 20 else b"4\r\nbody\r\n0\r\n\r\n"
+        app = Inputs()
+        with Rig(app, stream_bodies=True) as rig:
+            upload = Upload(rig, head, body)
+            upload.run()
+            assert upload.seen.startswith(CONTINUE)
+            assert Answer(upload.seen[len(CONTINUE) :]).body == b"done"
+            assert app.got == [b"body"]
+        with Rig(hello, stream_bodies=True) as rig:
+            answer = rig.client().answer(head)
+            assert (answer.status, answer.get("Connection")) == (200, "close")
+
+
+# name -> (bytes, what the application is told, the answer's status; 0: nobody is there for one)
+BROKEN = {
+    "client leaves": (post(b"b" * 10)[:-3], 0, 0),
+    "client leaves in a chunk": (chunked(b"b" * 10, end=b"")[:-5], 0, 0),
+    "bad chunk": (chunked(b"abc", end=b"zz\r\n"), 25, 400),
+    "too large": (chunked(b"a" * 90, b"b" * 20), 64, 413),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_stream(name: str) -> None:
+    data, code, status = BROKEN[name]
+    told: list[BodyFault] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        try:
+            environ["wsgi.input"].read()
+        except BodyFault as fault:
+            told.append(fault)
+            raise
+        return []
+
+    with Rig(app, stream_bodies=True, body_limit=100) as rig:
+        upload = Upload(rig, data)
+        client = upload.run()
+        assert [fault.code for fault in told] == [code]
+        assert isinstance(told[0], OSError)
+        assert rig.faults == []
+        if status:
+            assert Answer(upload.seen).status == status
+            assert client.state == "LINGER"
+        else:
+            assert client.state == "CLOSED"
+
+
+def test_slow_stream() -> None:
+    app = Inputs()
+    with Rig(app, stream_bodies=True, body_timeout=MOMENT) as rig:
+        answer = rig.client().answer(post(b"b" * 10)[:-3])
+        assert answer.status == 408
+        assert rig.faults == []
+
+
+def test_input_of_an_earlier_request_reads_nothing_of_a_later_one() -> None:
+    stolen: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for kept in streams:
+            with pytest.raises(ValueError, match="over"):
+                stolen.append(kept.raw.readinto(bytearray(3)))
+        streams.append(environ["wsgi.input"])
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    streams: list[Any] = []
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        for body in (b"first", b"second", b"third"):
+            assert client.answer(post(body)).body == body, rig.faults
+            with pytest.raises(ValueError, match="over"):
+                streams[-1].raw.readinto(bytearray(3))
+            assert client.answer(chunked(body)).body == body, rig.faults
+        assert stolen == []
+
+
+@pytest.mark.parametrize("data", [post(b"b" * 100)[:-50], chunked(b"b" * 10, end=b"")])
+def test_input_of_an_unfinished_body_reads_nothing_after_the_request(data: bytes) -> None:
+    app = Inputs(lambda stream: None)
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        client.ask(data)
+        assert client.state == "LINGER"
+        client.send(b"5\r\nlater\r\n")
+        with pytest.raises(ValueError, match="over"):
+            app.streams[0].read(1)
+        client.close()
+        rig.turns()
+        assert client.state == "CLOSED"
+        with pytest.raises(ValueError, match="over"):
+            app.streams[0].read(1)
+
+
+def test_reader_in_another_thread_ends_with_the_request() -> None:
+    """A thread of the application may wait for bytes while its request ends."""
+    faults: list[BaseException] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        def wait(connection: Any, deadline: int) -> bool:
+            # The request ends while the reader waits: as a thread would see it, but in one thread.
+            rig.station.wait_readable = None
+            client.connection.give_up()
+            return True
+
+        rig.station.wait_readable = wait
+        try:
+            environ["wsgi.input"].read(1)
+        except BodyFault as fault:
+            faults.append(fault)
+        start_response("200 OK", [])
+        return [b"late"]
+
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client().send(post(b"body")[:-4])
+        rig.turns()
+        assert [getattr(fault, "code", None) for fault in faults] == [0]
+        assert client.state == "CLOSED"
+        assert Answer(client.take()).status == 504
+
+
+def test_reading_nothing_reads_nothing() -> None:
+    app = Inputs(lambda stream: (stream.raw.readinto(bytearray()), stream.read(0), stream.read()))
+    with Rig(app, stream_bodies=True) as rig:
+        upload = Upload(rig, post(b"body")[:-4], b"body")
+        upload.run()
+        assert app.got == [(0, b"", b"body")]
