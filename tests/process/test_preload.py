@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,41 @@ def test_gevent_is_refused_with_the_reason(start: Start) -> None:
     server = start("--preload", "-k", "gevent", ready=False)
     assert server.wait() == 2
     server.stderr.wait("preload_app.*gevent has to replace parts of the standard library")
+
+
+# 20 MB of objects; each request touches a few of them, spread over all.
+LARGE = """
+import itertools
+DATA = {i: (f"key {i}", [i, f"value {i}"]) for i in range(60_000)}
+turns = itertools.count()
+
+
+def app(environ, start_response):
+    key, (number, value) = DATA[next(turns) * 7919 % 60_000]
+    start_response("200 OK", [("Content-Length", str(len(value)))])
+    return [value.encode()]
+"""
+
+
+def test_workers_share_what_the_mold_has_imported(start: Start, project: Project) -> None:
+    """In small what docs/processes.md says of 60 MB and 10,000 requests."""
+    project.write(LARGE)
+    apart = start(workers=4)
+    together = start("--preload", workers=4)
+    sums = []
+    for server in (apart, together):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(server.connect()) for _ in range(16)]
+            for _ in range(20):
+                for client in clients:
+                    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                for client in clients:
+                    assert client.response().status == 200
+            sums.append(sum(map(proportional, workers(server, 4))))
+    assert sums[1] <= 0.45 * sums[0], sums
+
+
+def proportional(pid: int) -> int:
+    """The process's share of memory, in kB: a page that n processes share counts 1/n for each."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.findall(r"^Pss:\s+(\d+)", text, re.M)[0])
