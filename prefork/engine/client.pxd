@@ -52,6 +52,7 @@ cdef class Client(Member):
     cdef int send_file(self) except -1
     cdef int make_room(self) except -1
     cdef int release_file(self) except -1
+    cdef void tell_fault(self, object fault) noexcept
     cdef int record(self) except -1
     cdef int linger(self) except -1
     cdef int abort_visibly(self) except -1

@@ -118,7 +118,9 @@ cdef class Client(Member):
         event.events = events
         event.data.fd = self.descriptor
         if epoll_ctl(self.station.epoll, operation, self.descriptor, &event) != 0:
-            raise OSError(errno, "epoll_ctl")
+            # Out of memory, or of watches (epoll(7), max_user_watches): the connection ends at its deadline.
+            self.station.notice(f"a connection cannot be watched: epoll_ctl, errno {errno}")
+            return 0
         self.interest = events
         return 0
 
@@ -304,9 +306,13 @@ cdef class Client(Member):
         try:
             wrapper.close()
         except BaseException as fault:
-            self.station.slot.app_faults += 1
-            self.station.on_app_fault(self.environ, fault)
+            self.tell_fault(fault)
         return 0
+
+    cdef void tell_fault(self, object fault) noexcept:
+        """Count and log what the application has raised. Whatever is raised by that goes to sys.unraisablehook."""
+        self.station.slot.app_faults += 1
+        self.station.on_app_fault(self.environ, fault)
 
     # --- ends ---
 

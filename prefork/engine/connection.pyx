@@ -361,11 +361,14 @@ cdef class Connection(Responder):
         self.pending_size = self.pending_at = 0
         self.record()
         if station.post_request is not None:
-            station.post_request(
-                self.environ, self.exchange.status,
-                response.last_status if response.last_code == self.exchange.status else None,
-                response.headers, self.exchange.body_out,
-            )
+            try:
+                station.post_request(
+                    self.environ, self.exchange.status,
+                    response.last_status if response.last_code == self.exchange.status else None,
+                    response.headers, self.exchange.body_out,
+                )
+            except BaseException as fault:
+                self.tell_fault(fault)
         self.response = None
         self.environ = None  # before end(): it holds one of the response's callables
         if self.source is not None and not self.body_over:

@@ -43,4 +43,5 @@ cdef class EnvironTable:
     cdef Name *lookup(self, const uint8_t *text, size_t length, Name *spare) except NULL
     cdef int place_target(self, dict environ, scan_head *head, const uint8_t *data) except -1
     cdef int join(self, dict environ, object key, object value, object before, int flags) except -1
+    cdef void notice(self, str text) noexcept
     cdef int underscore(self, dict environ, scan_field *field, const uint8_t *data, bint trusted) except -1

@@ -295,8 +295,11 @@ cdef class EnvironTable:
             return 1
         if name not in self.noticed and len(self.noticed) < 64:
             self.noticed.add(name)
-            self.on_notice(f"header field {name.decode('latin-1')} dropped: its name holds '_' (--header-map)")
+            self.notice(f"header field {name.decode('latin-1')} dropped: its name holds '_' (--header-map)")
         return 0
+
+    cdef void notice(self, str text) noexcept:
+        self.on_notice(text)  # whatever is raised by that goes to sys.unraisablehook
 
 
 cdef bint under(str path, str prefix):

@@ -383,7 +383,7 @@ cdef class Receiver(Client):
         return WAITING
 
     cdef int spool_failed(self, object error) except -1:
-        self.station.on_notice(f"request body could not be spooled: {error}")
+        self.station.notice(f"request body could not be spooled: {error}")
         return self.refuse(FAULT_SPOOL)
 
     # --- streamed body: read by the application, in its thread or greenlet ---
@@ -557,7 +557,10 @@ cdef class Receiver(Client):
             self.source = None
         if spooled is not None:
             self.spooled = None
-            spooled.close()
+            try:
+                spooled.close()
+            except Exception as fault:  # it was the application's to detach, to wrap or to change
+                self.tell_fault(fault)
         return 0
 
     cdef int let_go(self) except -1:
@@ -590,6 +593,6 @@ cdef class Receiver(Client):
         elif not self.head_only:
             self.exchange.body_out = len(answer[3])
         self.record()
-        station.on_refusal(self.remote_addr, code)
+        station.tell_refusal(self.remote_addr, code)
         self.environ = None
         return self.drop() if self.gone else self.linger()

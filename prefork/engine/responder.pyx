@@ -320,8 +320,7 @@ cdef class Responder(Receiver):
             code = fault.code
             self.station.slot.client_faults += 1
         else:
-            self.station.slot.app_faults += 1
-            self.station.on_app_fault(self.environ, fault)
+            self.tell_fault(fault)
         if self.ended:
             return 0
         if response.sent:

@@ -99,6 +99,8 @@ cdef class Station:
 
     cdef void enqueue(self, Member member, int wait) noexcept
     cdef void restamp(self) noexcept
+    cdef void notice(self, str text) noexcept
+    cdef void tell_refusal(self, object remote, int code) noexcept
     cdef tuple format_refusals(self, dict refusals)
 
 cdef void unlink(Link *link) noexcept nogil

@@ -240,6 +240,14 @@ cdef class Station:
             parts.tm_hour, parts.tm_min, parts.tm_sec,
         )
 
+    # --- what is told; whatever is raised by that goes to sys.unraisablehook ---
+
+    cdef void notice(self, str text) noexcept:
+        self.on_notice(text)
+
+    cdef void tell_refusal(self, object remote, int code) noexcept:
+        self.on_refusal(remote, code)
+
     # --- deadlines ---
 
     cdef void enqueue(self, Member member, int wait) noexcept:
