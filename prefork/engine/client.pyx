@@ -11,6 +11,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport close
+
+cimport cython
 from prefork.engine.scoreboard cimport count_exchange
 from prefork.engine.station cimport WAIT_LINGER, WAIT_WRITE, Member, Station, monotonic_ns, unlink
 
@@ -81,6 +83,8 @@ for _state, _next in FOLLOWS.items():
     follows[<int>_state] = sum(1 << n for n in _next)
 
 
+# Not cleared by the collector: the links of its deadline lie in the Station, which must not go first.
+@cython.no_gc_clear
 cdef class Client(Member):
     """What a Receiver reads from and a Responder writes to."""
 

@@ -15,7 +15,6 @@ from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.unistd cimport close
 
-cimport cython
 from prefork.engine.baton cimport baton, baton_enter, baton_judge, baton_leave
 from prefork.engine.client cimport (
     BODY, CLOSED, FLUSH, GONE, HEAD, KEEP, LINGER, LOST, OPEN, PIPELINED, READY, RUNNING, WAITING,
@@ -149,19 +148,19 @@ cdef class Endpoint:
         cdef Connection connection
         try:
             connection = Connection.__new__(Connection)
-            connection.descriptor = descriptor
-            connection.station = self.station
-            connection.base = self.base
-            connection.local = self.local
-            if self.local:
-                connection.remote_addr = connection.remote_port = EMPTY
-                connection.trusted = True
-            else:
-                connection.remote_addr, connection.remote_port = peer(address)
-                connection.trusted = self.station.trusted(connection.remote_addr)
-        except BaseException:
+        except MemoryError:
             close(descriptor)
             raise
+        connection.descriptor = descriptor  # from here on it closes with the connection
+        connection.station = self.station
+        connection.base = self.base
+        connection.local = self.local
+        if self.local:
+            connection.remote_addr = connection.remote_port = EMPTY
+            connection.trusted = True
+        else:
+            connection.remote_addr, connection.remote_port = peer(address)
+            connection.trusted = self.station.trusted(connection.remote_addr)
         self.station.slot.accepted += 1
         self.station.slot.connections += 1
         return connection
@@ -183,7 +182,6 @@ cdef tuple peer(sockaddr_storage *address):
     return EMPTY, EMPTY
 
 
-@cython.freelist(256)
 cdef class Connection(Responder):
     """One accepted client. Made by Endpoint.accept()."""
 

@@ -138,6 +138,7 @@ cdef class Receiver(Client):
             head = &station.head
             scan_head_begin(head)
             memset(&self.exchange, 0, sizeof(self.exchange))
+            self.head_only = False
         found = scan_head_run(head, data, size, &station.limits)
         if found == SCAN_DONE:
             outcome = self.begin(head, data, size)
@@ -349,7 +350,7 @@ cdef class Receiver(Client):
             if found == SCAN_FAULTY:
                 return self.refuse(self.chunks.fault)
             if found == SCAN_DATA:
-                if self.body.total + self.chunks.left + length > station.body_limit:
+                if self.body.total + self.chunks.left + length > station.body_limit > 0:
                     return self.refuse(FAULT_BODY_TOO_LARGE)  # by its announced size, before it comes
                 try:
                     self.body.append(data + at, length)
@@ -437,7 +438,7 @@ cdef class Receiver(Client):
                     self.persist = False
                     raise BodyFault(self.chunks.fault, "the chunks of the request body are malformed")
                 if found == SCAN_DATA:
-                    if self.exchange.body_in + self.chunks.left + size > self.station.body_limit:
+                    if self.exchange.body_in + self.chunks.left + size > self.station.body_limit > 0:
                         self.persist = False
                         raise BodyFault(FAULT_BODY_TOO_LARGE, "the request body is larger than its limit")
                     self.saved_from += at

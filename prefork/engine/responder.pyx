@@ -84,7 +84,7 @@ cdef class Responder(Receiver):
         for data in result:
             if not isinstance(data, bytes):
                 raise TypeError(f"the application's iterable gave {type(data).__name__}, not bytes")
-            total += len(data)
+            total += PyBytes_GET_SIZE(data)
         if not self.response.sent and self.response.status:
             if total <= JOIN_LIMIT:
                 data = result[0] if len(result) == 1 else NOTHING.join(result)
@@ -295,7 +295,7 @@ cdef class Responder(Receiver):
         cdef Response hints
         if self.exchange.minor == 0 or self.response.sent or self.gone:
             return 0
-        hints = Response()
+        hints = Response.__new__(Response)  # without callables, which would make a cycle
         hints.start("200 ", headers)
         if hints.has_length:
             raise ValueError("early_hints: Content-Length has no place in a 103")
