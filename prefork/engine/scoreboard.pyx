@@ -39,6 +39,7 @@ cdef extern from "time.h" nogil:
     cdef struct timespec:
         long tv_sec
         long tv_nsec
+    clockid_t CLOCK_MONOTONIC
     clockid_t CLOCK_MONOTONIC_COARSE
     int clock_gettime(clockid_t, timespec *)
 
@@ -57,6 +58,16 @@ cdef extern from *:
     """
     int prefork_slot_copy(const int64_t *, char *, const char *, size_t, char *, const char *, size_t) noexcept nogil
     int64_t prefork_load(const int64_t *) noexcept nogil
+
+cdef enum:
+    LATELY_NS = 3000000
+
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
 
 cdef enum:
     LINE = 64  # a cache line: two writers never share one
@@ -141,17 +152,21 @@ cdef class Scoreboard:
         )
 
     cdef int idlest(self, int worker) noexcept nogil:
-        # The serving sibling that runs nothing and holds the fewest connections; -1: none is free.
+        # The serving sibling that is free and holds the fewest connections; -1: none is. Free is who runs
+        # nothing, or began its turn so lately that what it runs may well be over before it is looked at.
         # The search begins behind `worker`, so that equals are not always the first slot.
         cdef int best = -1, step, other
         cdef int64_t fewest = 0
+        cdef int64_t lately = now_ns() - LATELY_NS
         cdef WorkerSlot *slot
         for step in range(1, self.workers):
             other = worker + step
             if other >= self.workers:
                 other -= self.workers
             slot = self.worker_slot(other)
-            if slot.state == WORKER_SERVING and slot.running == 0 and (best < 0 or slot.connections < fewest):
+            if slot.state != WORKER_SERVING or (slot.running and slot.beat_ns < lately):
+                continue
+            if best < 0 or slot.connections < fewest:
                 best = other
                 fewest = slot.connections
         return best
@@ -247,6 +262,24 @@ cdef class Scoreboard:
                         copy.target[:strnlen(copy.target, TARGET_SIZE - 1)].decode("latin-1"),
                     )
                 )
+        return found
+
+    def ended(self, int worker):
+        """(method, target) of the last request of each slot of this worker in which none runs now."""
+        cdef list found = []
+        cdef RequestSlot copy
+        cdef RequestSlot *slot
+        cdef int i
+        self.checked_worker(worker)
+        for i in range(self.requests_per_worker):
+            slot = self.request_slot(worker, i)
+            if prefork_load(&slot.start_ns) == 0 and prefork_slot_copy(
+                &slot.sequence, copy.method, slot.method, METHOD_SIZE, copy.target, slot.target, TARGET_SIZE
+            ) and copy.method[0]:
+                found.append((
+                    copy.method[:strnlen(copy.method, METHOD_SIZE - 1)].decode("latin-1"),
+                    copy.target[:strnlen(copy.target, TARGET_SIZE - 1)].decode("latin-1"),
+                ))
         return found
 
     # The request path's writers, for Python: tests, and runners that are not compiled.

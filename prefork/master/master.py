@@ -25,9 +25,10 @@ from ..net.listener import Listener
 from ..net.signals import Signals
 from ..telemetry.lines import ERROR
 from ..telemetry.title import set_title
-from . import death, molds, requests, start
+from . import molds, requests, start
 from .actions import Abandoned, Action, Baked, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .control import Control
+from .crash import Crashes
 from .crew import Child, Crew, spawn
 from .fleet import Course, Fleet
 from .generation import Failure, failure
@@ -98,6 +99,7 @@ class Master:
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
         self._overdue = Overdue(self._scoreboard)
+        self._crashes = Crashes(self._scoreboard)
         self._trial = Trial(self._scoreboard)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
@@ -734,8 +736,7 @@ class Master:
             if child is None:
                 continue  # a stranger
             self._hear(child)  # its last words came before its death
-            running = requests.running(self._scoreboard, child.slot, time.monotonic_ns())
-            text = death.describe(status) + (f", running {running}" if running else "")
+            text = self._crashes.describe(child.slot, status, time.monotonic())
             self._crew.bury(child)
             self._trial.bury(child.slot, crashed=child.facade.booted and status != 0)
             self._scoreboard.clear(child.slot)
