@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -391,3 +392,31 @@ def test_retired_connection_with_pipelined_bytes_is_served() -> None:
         assert client.connection.retire() is True
         client.connection.turn(0)
         assert contents(client.take()) == [b"GET /a ", b"GET /b "]
+
+
+def test_what_came_in_time_is_not_too_late() -> None:
+    """A request that holds the loop holds it from reading, too: what waits in the kernel is read before it is
+    judged by deadlines that have passed meanwhile."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            for client in (head, body, kept):
+                client.send(rest[id(client)])
+            while time.monotonic() < begun + 0.06:
+                pass
+        return hello(environ, start_response)
+
+    with Rig(app, head_timeout=0.03, body_timeout=0.03, keepalive=0.03) as rig:
+        slow, head, body, kept = (rig.client() for _ in range(4))
+        kept.ask(get())
+        head.ask(get()[:-5])
+        body.ask(post(b"body")[:-2])
+        rest = {id(head): get()[-5:], id(body): b"dy", id(kept): get()}
+        begun = time.monotonic()
+        slow.send(get("/slow"))
+        rig.turn()
+        rig.station.expire()
+        rig.turns()
+        for client in (slow, head, body, kept):
+            assert Answer(client.take()).status == 200
+            assert client.state == "OPEN"
