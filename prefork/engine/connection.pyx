@@ -252,6 +252,7 @@ cdef class Connection(Responder):
         response.begin(self)
         self.response = response
         self.note_request()
+        self.note_process()
         station.slot.running += 1
         if lead != NULL and not apart:
             entered = baton_enter(lead, self.exchange.begin_ns)

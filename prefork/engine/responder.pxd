@@ -6,6 +6,7 @@ from prefork.engine.scoreboard cimport RequestSlot
 cdef class Responder(Receiver):
     # request
     cdef bint inside           # the application is being called or iterated
+    cdef int forks             # as often had this process been forked when the application was called
     cdef bint asked            # a RequestTimeout is pending in the thread that does it
     cdef RequestSlot *slot     # of the scoreboard, while the application runs
     cdef int slot_index
@@ -26,4 +27,6 @@ cdef class Responder(Receiver):
     cdef int end_body(self) except -1
     cdef int open_head(self, int64_t length) except -1
     cdef int app_fault(self, object fault) except -1
+    cdef void note_process(self) noexcept
+    cdef int check_process(self, object fault) except -1
     cdef void unask(self) noexcept

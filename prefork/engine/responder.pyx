@@ -7,7 +7,9 @@ from prefork.engine.client cimport Client
 from prefork.engine.receiver cimport Receiver
 from prefork.engine.response cimport FileWrapper, Response
 from prefork.engine.station cimport Station
+from posix.unistd cimport _exit
 import io
+import sys
 
 from prefork.engine.receiver import BodyFault
 
@@ -29,6 +31,19 @@ cdef extern from "Python.h":
 cdef extern from "octets.h" nogil:
     size_t octets_decimal(char *out, uint64_t number)
     size_t octets_hex(char *out, uint64_t number)
+
+cdef extern from *:
+    """
+    #include <pthread.h>
+    /* Forks between the first process of all and this one. (vfork(2) and posix_spawn(3) are not among them.) */
+    static int process_forks;
+    static void process_forked(void) { process_forks++; }
+    """
+    int process_forks
+    int pthread_atfork(void *prepare, void *parent, void *child)
+    void process_forked()
+
+pthread_atfork(NULL, NULL, <void *>process_forked)
 
 # Engine fault codes (prefork/errors.py).
 cdef enum:
@@ -54,6 +69,7 @@ cdef class Responder(Receiver):
     cdef int emit(self, object result) except -1:
         """Send what the application returned, and close it exactly once (PEP 3333)."""
         cdef object shut
+        self.check_process(None)
         if type(result) is list or type(result) is tuple:
             return self.emit_list(result)
         try:
@@ -65,6 +81,7 @@ cdef class Responder(Receiver):
                 if self.chunk(data):
                     break
             else:
+                self.check_process(None)
                 self.end_body()
         except BaseException as fault:
             self.app_fault(fault)
@@ -147,6 +164,7 @@ cdef class Responder(Receiver):
 
     cdef int chunk(self, object data) except -1:
         """Send one chunk; return when the next may be made. 1: the client is gone."""
+        self.check_process(None)
         if self.give(data):
             return 1
         if self.pending_size > self.station.response_limit:
@@ -311,6 +329,7 @@ cdef class Responder(Receiver):
         cdef tuple answer
         cdef int code = FAULT_APP
         self.inside = False
+        self.check_process(fault)
         self.unask()
         if self.gone and isinstance(fault, (ConnectionError, BodyFault)):
             return 0  # its read or write was told that the client left
@@ -338,6 +357,36 @@ cdef class Responder(Receiver):
         self.open_head(len(answer[3]))
         self.give(answer[3])
         return self.end_body()
+
+    # --- the process ---
+
+    cdef void note_process(self) noexcept:
+        self.forks = process_forks
+
+    cdef int check_process(self, object fault) except -1:
+        """Whether this is still the worker, and not a child that the application has forked.
+
+        Such a child came back out of the application, by sys.exit() or in some other way. It ends here: the
+        connection, the epoll instance and the listeners are its parent's.
+        """
+        if self.forks == process_forks:
+            return 0
+        cdef int code = 1
+        if isinstance(fault, SystemExit):
+            if fault.code is None or isinstance(fault.code, int):
+                code = (fault.code or 0) & 0xff
+            else:
+                print(fault.code, file=sys.stderr)
+        elif fault is not None:
+            self.tell_fault(fault)
+        else:
+            self.station.notice("a process that the application forked has returned from it: ended")
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):  # none, full or closed
+                pass
+        _exit(code)
 
     cdef void unask(self) noexcept:
         """The application is left: a RequestTimeout that has not come yet would be raised in our own code."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,13 +237,17 @@ def test_post_request_that_raises_is_told_and_harms_nobody() -> None:
         assert [type(told) for _, told in rig.faults] == [ZeroDivisionError] * 2
 
 
+def descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
 def test_trusted_that_raises_closes_the_descriptor() -> None:
     with Rig(tcp=True, trusted=broken) as rig, socket.socket() as sock:
         sock.connect(rig.listener.getsockname())
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         with pytest.raises(ZeroDivisionError):
             rig.endpoint.accept()
-        assert os.listdir("/proc/self/fd") == before
+        assert descriptors() == before
         assert rig.station.held() == 0
         assert rig.worker.accepted == 0
 
@@ -280,6 +286,59 @@ def test_detached_input_harms_nobody() -> None:
         assert client.state == "OPEN"
         assert [type(told) for _, told in rig.faults] == [ValueError]
         raw[0].close()
+
+
+# --- processes that the application forks ---
+
+
+def stray(code: str) -> Callable[[], Iterable[bytes]]:
+    """What a forked child does that does not end by itself."""
+
+    def end() -> Iterable[bytes]:
+        match code:
+            case "exit 0":
+                raise SystemExit
+            case "exit 7":
+                raise SystemExit(7)
+            case "exit text":
+                raise SystemExit("some text")
+            case "raise":
+                raise ValueError("in the child")
+            case _:
+                return [b"child"]
+
+    return end
+
+
+@pytest.mark.parametrize("generator", [False, True])
+@pytest.mark.parametrize(
+    ("end", "status"), [("exit 0", 0), ("exit 7", 7), ("exit text", 1), ("raise", 1), ("return", 1)]
+)
+def test_child_that_comes_back_ends_there(end: str, status: int, generator: bool) -> None:
+    """sys.exit() in a child of os.fork() must not make a second worker of it, nor an answer."""
+    ended: list[int] = []
+
+    def fork() -> Iterable[bytes]:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)  # what would go on as a copy of this test
+            return stray(end)()
+        ended.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return [b"parent"]
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        if generator:
+            return (chunk for _ in range(1) for chunk in fork())
+        return fork()
+
+    with Rig(app) as rig:
+        client = rig.client()
+        answer = client.answer(get())
+        assert ended == [status]
+        assert (answer.body, answer.whole) == (b"parent", True)
+        assert rig.faults == []
+        assert client.answer(get()).body == b"parent"
 
 
 # --- events that come while the application runs ---
