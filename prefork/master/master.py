@@ -207,11 +207,16 @@ class Master:
             os.waitpid(self._successor.pid, 0)
         if self._predecessor is not None:
             self._predecessor.say_failure(self._trouble_as_fault())
+        self._stop_listening()
+        if self._pidfile is not None:
+            self._pidfile.remove()
+
+    def _stop_listening(self) -> None:
+        """Let the workers be the last to hold the listeners: once they have closed them, having accepted who
+        waits, new clients are refused and not left to wait for nobody."""
         for each in self.listeners:
             each.unlink()
             each.close()
-        if self._pidfile is not None:
-            self._pidfile.remove()
 
     def _trouble_as_fault(self) -> PreforkError:
         fault = BootError(self._trouble.cause or "the new master was told to stop", self._trouble.detail)
@@ -276,11 +281,13 @@ class Master:
                 self.log.info("TERM: draining, for %g s at most", self.settings.graceful_timeout)
                 self._service.stopping("draining", now)
                 self._end_successor()
+                self._stop_listening()
                 self._act(fleet.stop(now))
             case signal.SIGINT | signal.SIGQUIT:
                 self.log.info("%s: stopping", signals.name(number))
                 self._service.stopping("stopping", now)
                 self._end_successor()
+                self._stop_listening()
                 self._act(fleet.quit(now))
             case signal.SIGHUP:
                 self._reload("HUP")

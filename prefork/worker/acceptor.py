@@ -12,6 +12,8 @@ from select import EPOLLEXCLUSIVE, EPOLLIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..engine.connection import Connection, Endpoint
     from .reactor import Reactor
 
@@ -45,6 +47,14 @@ class Acceptor:
         if self._watching:
             self._reactor.epoll.unregister(self._endpoint.descriptor)
             self._watching = False
+
+    def last(self) -> Iterator[Connection]:
+        """Accept everybody who waits. Each wants its turn."""
+        try:
+            while (connection := self._endpoint.accept()) is not None:
+                yield connection
+        except OSError:
+            return  # out of descriptors
 
     def turn(self, events: int = 0) -> int:
         """A connection waits, or a sibling thinks so."""

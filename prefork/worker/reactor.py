@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
 WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
+SERVING = 2  # WorkerState
 EVENTS = 64  # a poll
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
 LOG_SPAN = 1.0  # seconds that a line may wait at most
@@ -99,7 +100,11 @@ class Reactor:
         if self.draining:
             return
         self.draining = self.closed = self.station.draining = True
+        alone = not self._siblings_serve()
         for acceptor in self._acceptors:
+            if alone:
+                # Nobody else will take those that wait; to close the listener would reset them.
+                self.again.extend(acceptor.last())
             acceptor.close()
         now = time.monotonic()
         # A kept-alive client may be sending right now; it gets this long, and its answer says close.
@@ -261,6 +266,12 @@ class Reactor:
             trouble = log.trouble()
             if trouble:
                 self._boot.log.warning("%s", trouble)
+
+    def _siblings_serve(self) -> bool:
+        board = self.scoreboard
+        return any(
+            slot != self._boot.slot and board.worker(slot).state == SERVING for slot in range(board.workers)
+        )
 
     def _nudged(self) -> int:
         """A sibling holds more connections than this worker and left one for it."""
