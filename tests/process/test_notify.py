@@ -79,6 +79,7 @@ def test_start_reload_stop(
     project.write("import nothing_of_that_name\n")
     server.send_signal(signal.SIGHUP)
     assert manager.words(2) == [RELOADING, READY]
+    server.stderr.wait("ModuleNotFoundError")
     server.pardon()
     server.stop()
     assert manager.words(1) == [STOPPING]
@@ -92,6 +93,7 @@ def test_refused_settings(begin: Callable[..., Server], manager: Manager, projec
     conf.write_text("timeout = 'soon'\n")
     server.send_signal(signal.SIGHUP)
     assert manager.words(3) == [READY, RELOADING, READY]
+    server.stderr.wait("reload refused")
     server.pardon()
 
 
@@ -110,6 +112,7 @@ def test_upgrade(begin: Callable[..., Server], manager: Manager, project: Projec
     project.write("def app(:\n")
     server.send_signal(signal.SIGUSR2)
     assert manager.words(2) == ["STATUS", READY]  # upgrading; the old one serves on
+    server.stderr.wait("upgrade failed, this master serves on")
     server.pardon()
     project.mark("second")
     mark = server.stderr.mark

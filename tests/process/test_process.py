@@ -200,6 +200,8 @@ def test_hooks(start: Start, project: Project) -> None:
     server.send_signal(signal.SIGTTIN)
     server.stdout.wait("post_worker_init: worker 3")
     server.stderr.wait("2 workers instead of 1")
+    # Past its hook it is not ready yet: it is once it sleeps in its loop.
+    until(lambda: [state(pid) for pid in server.worker_pids()] == ["S", "S"], "both serve")
     server.stop(signal.SIGINT)
     lines = server.stdout.lines
     assert [line for line in lines if "worker 1 " in line or not line.count("worker ")][:8] == [
