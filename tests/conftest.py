@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,23 +26,29 @@ for folder in ("support", "apps"):
 from launcher import PEER, Events, Server  # noqa: E402
 from serving import Cases, chosen_classes, run_cases, start_server  # noqa: E402
 
-COMPILED: tuple[str, ...] = ()  # modules of prefork.engine
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 StartServer = Callable[..., Server]
+
+
+def compiled_modules() -> list[str]:
+    """Every module that has to be built, as the build itself lists them."""
+    listed = tomllib.loads(PROJECT.read_text())["tool"]["setuptools"]["ext-modules"]
+    return [module["name"] for module in listed]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Stop at once when what would be tested is a tree without its compiled room."""
     del config
-    if PEER or not COMPILED:
+    if PEER:
         return
     try:
         importlib.metadata.distribution("prefork")
-        for name in COMPILED:
-            module = importlib.import_module(f"prefork.engine.{name}")
+        for name in compiled_modules():
+            module = importlib.import_module(name)
             if not str(module.__file__).endswith(".so"):
-                raise ImportError(f"{module.__name__} is not compiled")
-    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
+                raise ImportError(f"{name} is not compiled")
+    except Exception as error:  # not built, half built, or built from other sources: one line says what to do
         pytest.exit(f"prefork is not built here ({error}): run pip install -e '.[test]'", returncode=4)
 
 

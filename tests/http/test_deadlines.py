@@ -158,6 +158,10 @@ def test_slow_application_is_no_slow_client(hasty: Any) -> None:
     with hasty.connect() as client:
         answer = client.request("GET", f"/slow?seconds={SHORT * 2}")
         assert answer.body == b"slow"
+        client.deadline = SHORT / 2  # the keep-alive begins with the answer, not with the request
+        with pytest.raises(TimeoutError):
+            client.response()
+        client.deadline = 20
         assert client.request("GET", "/hello").status == 200
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import procfs
+import pytest
 from crowd import Crowd, drip, sip
 from rawclient import Connection, request_bytes
 
@@ -91,14 +92,12 @@ def test_idle_server_sleeps(server: Any, worker_class: str) -> None:
     (pid,) = running.worker_pids()
     with running.connect() as client:
         assert client.request("GET", "/hello").keeps
-        client.deadline = 3.0
-        before = switches(pid)
-        try:
-            client.response()
-        except TimeoutError:
-            pass
+        for client.deadline in (1.0, 3.0):  # first it may finish what it was at
+            before = switches(pid)
+            with pytest.raises(TimeoutError):
+                client.response()
         woken = switches(pid) - before
-    assert woken <= 5, f"{woken} wake-ups in 3 s"
+    assert woken <= 4, f"{woken} wake-ups in 3 s"
 
 
 def switches(pid: int) -> int:
