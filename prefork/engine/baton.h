@@ -73,6 +73,11 @@ static inline int baton_pass(baton *b, uint64_t from) {
     return 1;
 }
 
+static inline void baton_begin(baton *b) {
+    atomic_store(&b->state, BATON_PASSED);
+    sem_post(&b->turn);
+}
+
 /* The leader gives the turn away before it runs a request. 0: nobody is free to take it. */
 static inline int baton_give(baton *b) {
     return baton_pass(b, atomic_load(&b->state));

@@ -8,6 +8,9 @@ class Baton:
     slow: bool
     """Whether most recent requests held the leader longer than the threshold."""
     def __new__(cls, threshold: float) -> Baton: ...
+    def begin(self) -> None:
+        """The first turn, for whichever thread parks or has parked."""
+
     def give(self) -> bool:
         """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
 

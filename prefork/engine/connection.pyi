@@ -76,5 +76,8 @@ class Connection(Member):
     def retire(self) -> bool:
         """The worker drains: end an idle connection. True: a request has come instead."""
 
+    def quiet(self) -> bool:
+        """Between requests, and no byte of a next one is here: it can be closed without a loss."""
+
     def abandon(self) -> int:
         """The worker stops now: end the connection, visibly when inside a response."""

@@ -23,7 +23,7 @@ from prefork.engine.receiver cimport NOTABLE_NS
 from prefork.engine.responder cimport Responder
 from prefork.engine.response cimport Response
 from prefork.engine.scoreboard cimport request_begin
-from prefork.engine.station cimport PARKED, WAIT_BODY, WAIT_IDLE, WAIT_WRITE, Station, monotonic_ns
+from prefork.engine.station cimport PARKED, WAIT_BODY, WAIT_HEAD, WAIT_IDLE, WAIT_WRITE, Station, monotonic_ns
 
 from prefork.engine.client import FOLLOWS, STATE_NAMES
 from prefork.engine.receiver import BodyFault
@@ -301,13 +301,17 @@ cdef class Connection(Responder):
 
     cpdef bint retire(self) except -1:
         """The worker drains: end an idle connection. True: a request has come; the connection wants its turn."""
-        cdef char byte
         if self.state != OPEN:
             return False
-        if self.fresh or recv(self.descriptor, &byte, 1, MSG_PEEK) > 0:
+        if not self.quiet():
             return True
         self.linger()
         return False
+
+    cpdef bint quiet(self) except -1:
+        """Between requests, and no byte of a next one is here: it can be closed without a loss."""
+        cdef char byte
+        return self.state == OPEN and not self.fresh and recv(self.descriptor, &byte, 1, MSG_PEEK) <= 0
 
     cpdef int abandon(self) except -1:
         """The worker stops now: end the connection in whatever state it is, visibly when inside a response."""
@@ -386,7 +390,7 @@ cdef class Connection(Responder):
             self.move(OPEN)
             if self.interest != EPOLLIN:
                 self.watch(EPOLLIN)
-            station.enqueue(self, WAIT_IDLE)
+            station.enqueue(self, WAIT_HEAD if self.fresh else WAIT_IDLE)
             return PIPELINED if self.fresh else KEEP
         if self.asked_close and not self.fresh:
             # The client said that it sends no more (RFC 9112 9.6): nothing can be lost by closing at once.

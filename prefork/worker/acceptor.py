@@ -14,13 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..engine.connection import Connection, Endpoint
+    from ..engine.connection import Endpoint
     from .reactor import Reactor
 
 BATCH = 64  # connections a turn; connections already open want their turn too
 LOOK_AWAY = 0.002  # seconds for a nudged sibling to accept, before this worker does it after all
 FULL = 0.05  # seconds before accept is tried again by a worker that has no room
-WAIT_IDLE = 2  # Wait, engine/station.pxd
 LOST = 8  # Outcome, engine/connection.pxd
 
 
@@ -96,9 +95,7 @@ class Acceptor:
 
     def _make_room(self) -> bool:
         """Out of descriptors: close the connection that has been idle longest. False: there is none."""
-        idle: Connection | None = self._station.first_waiting(WAIT_IDLE)
-        if idle is not None:
-            idle.abandon()
+        if self._reactor.close_idle():
             return True
         self._pause()
         self._reactor.log_exhaustion()

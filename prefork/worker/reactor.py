@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import heapq
+import sys
 import time
 from collections import deque
 from select import EPOLLIN, epoll
@@ -54,6 +55,8 @@ class Reactor:
         self.closed = False  # accepts nothing: parked, or draining
         self._boot = boot
         settings = boot.settings
+        if "logging" in sys.modules:
+            boot.log.join_logging()  # now: with no descriptor left nothing can be imported any more
         self.timeout = settings.timeout
         self.multithread = multithread
         self.access_log = access_log
@@ -212,11 +215,16 @@ class Reactor:
         """Hold at most `limit` connections: the one idle longest makes way. False: none is idle."""
         if self.station.held() < limit:
             return True
-        idle = self.station.first_waiting(WAIT_IDLE)
-        if idle is None:
-            return False
-        idle.abandon()
-        return True
+        return self.close_idle()
+
+    def close_idle(self) -> bool:
+        """Close the connection that has been idle longest. False: none is."""
+        idle: Connection | None = self.station.first_waiting(WAIT_IDLE)
+        if idle is not None and not idle.quiet():  # a request came in this moment
+            idle = next((each for each in self.station.waiting(WAIT_IDLE) if each.quiet()), None)
+        if idle is not None:
+            idle.abandon()
+        return idle is not None
 
     def failed(self, fault: BaseException) -> None:
         """The loop itself has failed, outside run(): run() raises what stopped it."""

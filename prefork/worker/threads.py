@@ -39,12 +39,13 @@ class ThreadReactor(Reactor):
         self._baton = Baton(boot.settings.handover_ms / 1000)
         self.station.share_turn(self._baton)
         self._over = threading.Event()
+        # Here, before the worker says ready: a system that has no room for them refuses the worker.
+        for number in range(self._threads):
+            threading.Thread(target=self._work, name=f"prefork-{number + 1}", daemon=True).start()
+        threading.Thread(target=self._baton.monitor, name="prefork-monitor", daemon=True).start()
 
     def serve(self) -> None:
-        names = [f"prefork-{number + 1}" for number in range(self._threads)]
-        for number, name in enumerate(names):
-            threading.Thread(target=self._work, args=(number == 0,), name=name, daemon=True).start()
-        threading.Thread(target=self._baton.monitor, name="prefork-monitor", daemon=True).start()
+        self._baton.begin()
         self._over.wait()
         self._baton.quit(self._threads)
 
@@ -88,13 +89,12 @@ class ThreadReactor(Reactor):
         thread = _thread_of(connection)
         return None if thread is None else sys._current_frames().get(thread.ident or 0)
 
-    def _work(self, leads: bool) -> None:
+    def _work(self) -> None:
         try:
-            while leads or self._baton.seize() or self._baton.take():
+            while self._baton.seize() or self._baton.take():
                 self.station.hold = self._baton.slow
                 if self.lead():
                     break
-                leads = False
         except BaseException as fault:
             self.failed(fault)
         self._over.set()
