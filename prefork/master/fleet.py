@@ -18,8 +18,8 @@ from ..telemetry.lines import DEBUG, ERROR, INFO, WARNING
 from . import staffing
 from .actions import Abandoned, Action, Baked, Exit, Forget, Opened, Resized, Say, Settled
 from .generation import RETRY_BOOT_LIMIT, RETRY_SERVE_LIMIT, Failure, Generation, Policy, Stage
-from .phases import ACCEPTS, COMING, IN_RESERVE, SERVES, Event, Phase, Worker
-from .roster import Roster, lateness
+from .phases import ACCEPTS, COMING, IN_RESERVE, PATIENT, SERVES, Event, Phase, Worker
+from .roster import STOPPED_INTERVAL, Roster, lateness
 
 EARLY_AGE = 1.0  # a worker that serves for less, or for less than it took to boot, has died early
 FILLING_DEATHS = 3  # early deaths in a row that a new generation may have before it is given up
@@ -78,6 +78,22 @@ class Fleet:
         if self.current is not None and self.current.bake_deadline <= now:
             self._baked(self.current, now)
         return self._settle(now)
+
+    def due(self, now: float) -> list[int]:
+        """Slots of workers whose time is up at the next tick, unless they stood still meanwhile."""
+        if self.course is Course.STOPPING:
+            return []  # an end that is asked for comes in time
+        return [worker.slot for worker in self.workers if worker.deadline <= now and worker.phase in PATIENT]
+
+    def stopped(self, slot: int, now: float) -> None:
+        """Its process stands still; it has its whole time again once it goes on."""
+        self.workers[slot].stopped = True
+        self.workers[slot].deadline = now + STOPPED_INTERVAL
+
+    def put_off(self, seconds: float) -> None:
+        """Nobody may have been able to do anything for so long."""
+        for worker in self.workers:
+            worker.deadline += seconds
 
     # Orders
 
@@ -246,6 +262,10 @@ class Fleet:
 
     def _late(self, worker: Worker, now: float) -> None:
         """The worker's phase has lasted too long."""
+        if worker.stopped:  # and goes on now
+            worker.stopped = False
+            self._roster.renew(worker, now)
+            return
         reason, generation, booting = lateness(worker), self._wanted_by(worker), not worker.has_served
         failure = Failure(f"worker {worker.pid}: {reason}")
         worker.deadline = math.inf

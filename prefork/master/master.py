@@ -37,6 +37,7 @@ from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
 from .service import Service, progresses
+from .suspension import Standstill, is_stopped
 from .trial import Trial
 
 TYPE_CHECKING = False
@@ -63,6 +64,7 @@ SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGWINCH,
+    signal.SIGCONT,
 )
 
 
@@ -231,9 +233,10 @@ class Master:
 
     def _loop(self) -> None:
         fleet, poll = self._fleet, self._poll
+        standstill = Standstill()
         while self._exit_code is None:
             self._trial.attend(fleet.kept is not None, time.monotonic())
-            events = poll.poll(_milliseconds(self._wake()))
+            events = poll.poll(_milliseconds(standstill.sleeps(self._wake())))
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
                     self._hear(child)
@@ -248,9 +251,14 @@ class Master:
                 else:
                     self._control.hear(fd)
             assert self._signals is not None
-            if events:
-                for number in self._signals.take():
-                    self._signalled(number)
+            # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
+            numbers = self._signals.take()
+            if gap := standstill.gap(signal.SIGCONT in numbers):
+                self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
+                fleet.put_off(gap)
+                self._overdue.put_off(self._crew.children, int(gap * 1e9))
+            for number in numbers:
+                self._signalled(number)
             self._molds.trim(self._is_wanted)
             now = time.monotonic()
             if now >= self._molds.wake:
@@ -258,6 +266,9 @@ class Master:
             if now >= self._watch_deadline:
                 self._watch(now)
             if now >= fleet.wake:
+                for slot in fleet.due(now):
+                    if self._is_stopped(slot):
+                        fleet.stopped(slot, now)
                 self._act(fleet.tick(now))
             if self._successor is not None and now >= self._successor.deadline:
                 self._successor.tick(now)
@@ -778,7 +789,7 @@ class Master:
         A request that begins after this look cannot be late before a whole timeout from now, so an idle
         server is looked at once in a timeout.
         """
-        verdicts, following = self._overdue.look(self._crew.children, int(now * 1e9))
+        verdicts, following = self._overdue.look(self._crew.children, int(now * 1e9), self._is_stopped)
         for slot, verdict, text in verdicts:
             match verdict:
                 case Verdict.ASK:
@@ -789,6 +800,10 @@ class Master:
                     self._act(self._fleet.hung(slot, f"{text} does not end (timeout)", now))
         spans = [each.timeout for each in self._reloads.all_settings() if each.timeout]
         self._watch_deadline = min(following, now + min(spans, default=math.inf))
+
+    def _is_stopped(self, slot: int) -> bool:
+        child = self._crew.children.get(slot)
+        return child is not None and child.pid != 0 and is_stopped(child.pid)
 
     # Source files, for --reload
 

@@ -171,6 +171,7 @@ NEXT: dict[Phase, dict[Event, Phase]] = {
 COMING = frozenset({Phase.FORKING, Phase.BOOTING, Phase.WAKING})
 SERVES = frozenset({Phase.SERVING, Phase.RETIRING})
 IN_RESERVE = frozenset({Phase.PARKING, Phase.PARKED})
+PATIENT = frozenset({Phase.BOOTING, Phase.WAKING, Phase.MUTED, Phase.TOLD, Phase.DRAINING})
 ACCEPTS = SERVES | {Phase.PARKING, Phase.TOLD}
 
 
@@ -182,7 +183,17 @@ def next_phase(phase: Phase, event: Event) -> Phase:
 class Worker:
     """One slot. `deadline` is when the phase has lasted too long; the rest counts while it is not free."""
 
-    __slots__ = ("deadline", "forked_at", "generation", "phase", "pid", "served_at", "slot", "warming")
+    __slots__ = (
+        "deadline",
+        "forked_at",
+        "generation",
+        "phase",
+        "pid",
+        "served_at",
+        "slot",
+        "stopped",
+        "warming",
+    )
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -192,6 +203,7 @@ class Worker:
     def clear(self) -> None:
         self.generation: Generation | None = None
         self.pid = 0
+        self.stopped = False  # its process was seen stopped when its deadline came
         self.warming = ""  # what it answers first, as the canary of its generation
         self.deadline = math.inf
         self.forked_at = math.inf

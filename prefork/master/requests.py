@@ -12,7 +12,7 @@ import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ..engine.scoreboard import RequestView, Scoreboard
 
@@ -37,10 +37,27 @@ class Overdue:
     def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
         self._asked: dict[Key, tuple[int, int]] = {}  # how often, and when last (ns)
+        self._put_off: dict[Key, int] = {}  # by a standstill, until then (ns)
+        self._stopped: set[int] = set()  # slots whose process was seen stopped
 
-    def look(self, slots: Iterable[int], now_ns: int) -> tuple[list[tuple[int, Verdict, str]], float]:
+    def put_off(self, slots: Iterable[int], span_ns: int) -> None:
+        """Whatever runs now may have stood still for so long."""
+        for slot in slots:
+            for view in self._scoreboard.requests(slot):
+                if view.deadline_ns:
+                    key = (slot, view.request, view.start_ns)
+                    self._put_off[key] = max(view.deadline_ns, self._put_off.get(key, 0)) + span_ns
+
+    def look(
+        self, slots: Iterable[int], now_ns: int, is_stopped: Callable[[int], bool] = lambda slot: False
+    ) -> tuple[list[tuple[int, Verdict, str]], float]:
         """Return (slot, verdict, what is late) for each slot where something is to be done, and when to look
-        again: monotonic seconds, or inf when no request has a deadline."""
+        again: monotonic seconds, or inf when no request has a deadline.
+
+        is_stopped: whether the process in a slot stands still; its requests have their whole time again once
+        it goes on.
+        """
+        put_off: dict[Key, int] = {}
         asked: dict[Key, tuple[int, int]] = {}
         verdicts: list[tuple[int, Verdict, str]] = []
         following: float = math.inf
@@ -51,10 +68,20 @@ class Overdue:
             for view in views:
                 if not view.deadline_ns:
                     continue
-                if view.deadline_ns > now_ns:
-                    following = min(following, view.deadline_ns / 1e9)
-                    continue
                 key = (slot, view.request, view.start_ns)
+                deadline_ns = view.deadline_ns
+                if key in self._put_off:
+                    put_off[key] = self._put_off[key]
+                    deadline_ns = max(deadline_ns, put_off[key])
+                if deadline_ns <= now_ns and (slot in self._stopped or is_stopped(slot)):
+                    if is_stopped(slot):
+                        self._stopped.add(slot)
+                        deadline_ns = now_ns + ASK_INTERVAL
+                    else:
+                        deadline_ns = put_off[key] = now_ns + view.deadline_ns - view.start_ns
+                if deadline_ns > now_ns:
+                    following = min(following, deadline_ns / 1e9)
+                    continue
                 times, last = self._asked.get(key, (0, -ASK_INTERVAL))
                 if now_ns - last >= ASK_INTERVAL:
                     times, last = times + 1, now_ns
@@ -69,6 +96,8 @@ class Overdue:
             elif asking:
                 verdicts.append((slot, Verdict.ASK, ""))
         self._asked = asked
+        self._put_off = put_off
+        self._stopped = {slot for slot in self._stopped if is_stopped(slot)}
         return verdicts, following
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 QUIT_TIMEOUT = 2.0  # seconds from "leave at once" to KILL
 ABORT_TIMEOUT = 2.0  # seconds from ABRT to KILL: time to write the stacks
 MUTE_TIMEOUT = 1.0  # seconds from EOF on the channel to the reaping; the kernel does both at once
+STOPPED_INTERVAL = 1.0  # seconds between two looks at a stopped process
 WAKE_TIMEOUT = 5.0  # seconds from "serve again" to its ready: it only has to look
 
 
@@ -45,6 +46,7 @@ class Roster:
         if phase is worker.phase:
             return
         before, worker.phase = worker.phase, phase
+        worker.stopped = False
         deadline, worker.deadline = worker.deadline, math.inf
         match phase:
             case Phase.FREE:
@@ -78,6 +80,17 @@ class Roster:
                 self._out.append(Signal(worker.slot, signal.SIGKILL, reason))
             case _:
                 pass
+
+    def renew(self, worker: Worker, now: float) -> None:
+        """Give the phase its whole time again."""
+        policy = policy_of(worker)
+        match worker.phase:
+            case Phase.BOOTING:
+                worker.deadline = now + (policy.boot_timeout or math.inf)
+            case Phase.TOLD | Phase.DRAINING:
+                worker.deadline = now + policy.graceful_timeout
+            case _:
+                worker.deadline = now + WAKE_TIMEOUT
 
     def dismiss(self, worker: Worker, now: float) -> None:
         """Let go of one that is not wanted any more: at once, if it has never had a client."""

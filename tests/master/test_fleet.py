@@ -10,7 +10,7 @@ import pytest
 from prefork.master.actions import Forget, Fork, Send, Signal
 from prefork.master.fleet import Course, Failure, Fleet, Policy
 from prefork.master.phases import Phase
-from prefork.master.roster import ABORT_TIMEOUT, MUTE_TIMEOUT, QUIT_TIMEOUT, WAKE_TIMEOUT
+from prefork.master.roster import ABORT_TIMEOUT, MUTE_TIMEOUT, QUIT_TIMEOUT, STOPPED_INTERVAL, WAKE_TIMEOUT
 from prefork.net import channel
 
 from .world import ABRT, KILL, TERM, Abandoned, Baked, Opened, Resized, Settled, World
@@ -713,3 +713,48 @@ def test_only_the_first_worker_of_a_reload_is_a_canary() -> None:
     assert Fork(2, 2, True) in actions
     world.do(actions)
     assert Fork(3, 2) in world.fleet.ready(2, world.now)
+
+
+# Standing still
+
+
+def test_a_stopped_worker_has_its_whole_boot_timeout_when_it_goes_on() -> None:
+    world = World(size=1, boot_timeout=5)
+    world.now += 5
+    assert world.fleet.due(world.now) == [0]
+    world.fleet.stopped(0, world.now)
+    world.do(world.fleet.tick(world.now))
+    assert world.fleet.wake == world.now + STOPPED_INTERVAL
+    world.pass_time(STOPPED_INTERVAL)  # it goes on
+    world.pass_time(4.9)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert world.taken() == [Signal(0, ABRT, "not ready within 5 s (boot_timeout)")]
+
+
+def test_a_stopped_worker_may_drain_when_it_goes_on() -> None:
+    world = serving(2, graceful_timeout=7)
+    world.do(world.fleet.shrink(world.now))
+    world.taken()
+    world.now += 7
+    world.fleet.stopped(0, world.now)
+    world.pass_time(STOPPED_INTERVAL + 6.9)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
+
+
+def test_a_stop_comes_in_time_also_for_stopped_workers() -> None:
+    world = serving(1, graceful_timeout=7)
+    world.do(world.fleet.stop(world.now))
+    assert world.fleet.due(world.now + 7) == []
+
+
+def test_a_standstill_of_everybody_puts_deadlines_off() -> None:
+    world = World(size=1, boot_timeout=5)
+    world.now += 100
+    world.fleet.put_off(100)
+    world.pass_time(4.9)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert len(world.taken()) == 1

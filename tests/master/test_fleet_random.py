@@ -149,6 +149,8 @@ class Historian(World):
                 self.step(lambda: fleet.stop(self.now))
             case "quit":
                 self.step(lambda: fleet.quit(self.now))
+            case "stopped":
+                fleet.stopped(slot, self.now) if slot in fleet.due(self.now) else None
             case "wait":
                 self.wait((0.05, 0.3, 1.5, 40.0)[which % 4])
 

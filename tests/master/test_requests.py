@@ -68,3 +68,27 @@ def test_a_worker_with_requests_in_time_is_replaced_first(board: Scoreboard) -> 
     assert overdue.look(range(3), 10 * SECOND) == ([(1, Verdict.REPLACE, "GET /1/0 for 9.0 s")], 11)
     board.end_request(1, 1)
     assert overdue.look(range(3), 11 * SECOND)[0] == [(1, Verdict.ABORT, "GET /1/0 for 10.0 s")]
+
+
+# Standing still
+
+
+def test_requests_of_a_stopped_worker_have_their_time_again_when_it_goes_on(board: Scoreboard) -> None:
+    overdue = Overdue(board)
+    begin(board, 1, start=1, deadline=4)
+    assert overdue.look(range(3), 5 * SECOND, lambda slot: True) == ([], 6.0)
+    assert overdue.look(range(3), 60 * SECOND, lambda slot: True) == ([], 61.0)
+    assert overdue.look(range(3), 61 * SECOND, lambda slot: False) == ([], 64.0)
+    assert overdue.look(range(3), 63 * SECOND, lambda slot: False) == ([], 64.0)
+    assert overdue.look(range(3), 64 * SECOND, lambda slot: False) == ([(1, Verdict.ASK, "")], 65.0)
+
+
+def test_requests_are_put_off_by_a_standstill_of_all(board: Scoreboard) -> None:
+    overdue = Overdue(board)
+    begin(board, 1, start=1, deadline=4)
+    begin(board, 2)  # without a deadline
+    overdue.put_off(range(3), 100 * SECOND)
+    assert overdue.look(range(3), 101 * SECOND) == ([], 104.0)
+    begin(board, 0, start=101, deadline=103)  # began after it
+    assert overdue.look(range(3), 103 * SECOND) == ([(0, Verdict.ASK, "")], 104.0)
+    assert overdue.look(range(3), 104 * SECOND)[0] == [(0, Verdict.ASK, ""), (1, Verdict.ASK, "")]
