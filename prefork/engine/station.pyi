@@ -73,7 +73,7 @@ class Station:
     """Events that the last poll gave."""
 
     def poll(self, span: float, most: int) -> list[tuple[int, int]]:
-        """Wait at most `span` seconds (-1: for ever) for events; at most `most` (descriptor, events), 64 a call."""
+        """Wait `span` seconds (-1: for ever) for events; at most `most` (descriptor, events), 64 a call."""
 
     def turn(self) -> None:
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
