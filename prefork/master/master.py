@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 from ..config import hooks
 from ..engine.scoreboard import Scoreboard, WorkerState
-from ..errors import BootError, PreforkError
+from ..errors import PreforkError
 from ..net import channel, notify, signals, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
@@ -37,6 +37,7 @@ from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
 from .service import Service, progresses
+from .succession import Succession
 from .suspension import Standstill, is_stopped
 from .trial import Trial
 
@@ -48,9 +49,7 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
     from .control import Caller
     from .daemon import Launch
-    from .pidfile import PidFile
     from .program import Program
-    from .upgrade import Predecessor, Successor
     from .watch import Watcher
 
 SIGNALS = (
@@ -95,7 +94,6 @@ class Master:
         self.server = hooks.Server(settings, log)
         self._run_worker = run_worker
         self._preload = preload
-        self._program = program
         self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
@@ -117,13 +115,19 @@ class Master:
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
         self._service = Service(notify.Notify(), self._progresses)
-        self._ears = notify.Notify()  # the service manager's; silent until this is the service
-        self._successor: Successor | None = None
-        self._predecessor: Predecessor | None = None
-        self._upgrade_caller: Caller | None = None
+        self._succession = Succession(
+            poll=self._poll,
+            log=log,
+            service=self._service,
+            program=program,
+            let_go=self._let_go,
+            pre_exec=lambda: self._hook("pre_exec", self.server, fatal=True),
+            retire=self._retire,
+            inherit=self._inherit,
+            say_ready=self._say_ready,
+        )
         self._trouble = Failure("")  # the last error that was said
         self._launch: Launch | None = None
-        self._pidfile: PidFile | None = None
         self._started = 0.0
         self._born = 0
         self._watch_deadline = math.inf
@@ -136,9 +140,7 @@ class Master:
             self._loop()
             assert self._exit_code is not None
         except PreforkError as fault:
-            if self._predecessor is not None:
-                self._predecessor.say_failure(fault)
-                self._predecessor = None
+            self._succession.fail(fault)
             if self._launch is None:
                 raise
             # The command that waits would be gone before its caller has read why.
@@ -154,27 +156,15 @@ class Master:
     def _open(self) -> None:
         settings = self.settings
         self._started = time.monotonic()
-        passed = systemd.passed()  # addressed to this pid, which a daemon changes
-        self._ears = notify.from_environ()
-        if passed and passed[0][1] == systemd.UPGRADE:
-            from .upgrade import Predecessor
-
-            self._predecessor = Predecessor(passed.pop(0)[0])
-            self._poll.register(self._predecessor.channel.fileno(), select.POLLIN)
-        else:
-            self._service.take(self._ears)
-            self._service.starting(self._started)
-        if settings.daemon and self._predecessor is None:
+        # Addressed to this pid, which a daemon changes.
+        passed = self._succession.open(systemd.passed(), self._started)
+        if settings.daemon and not self._succession.is_heir:
             from . import daemon
 
             self._launch = daemon.detach()
         self.server.pid = os.getpid()
         if settings.pidfile:
-            from .pidfile import PidFile
-
-            self._pidfile = PidFile(settings.pidfile)
-            if self._predecessor is None:
-                self._pidfile.write()
+            self._succession.claim(settings.pidfile)
         self._hook("on_starting", self.server, fatal=True)
         self.listeners = start.listeners(settings, passed)
         self.server.address = tuple(each.text for each in self.listeners)
@@ -204,26 +194,16 @@ class Master:
         if self._watcher is not None:
             self._watcher.close()
         self._molds.close()
-        if self._successor is not None:  # it shall not outlive the one that it has not replaced
-            self._successor.end(signal.SIGKILL)
-            os.waitpid(self._successor.pid, 0)
-        if self._predecessor is not None:
-            self._predecessor.say_failure(self._trouble_as_fault())
+        self._succession.close(self._trouble, self._exit_code or 0)
         self._stop_listening()
-        if self._pidfile is not None:
-            self._pidfile.remove()
 
     def _stop_listening(self) -> None:
         """Let the workers be the last to hold the listeners: once they have closed them, having accepted who
         waits, new clients are refused and not left to wait for nobody."""
+        self._molds.end_all()
         for each in self.listeners:
             each.unlink()
             each.close()
-
-    def _trouble_as_fault(self) -> PreforkError:
-        fault = BootError(self._trouble.cause or "the new master was told to stop", self._trouble.detail)
-        fault.exit_code = self._exit_code or BootError.exit_code
-        return fault
 
     def _report(self, exit_code: int) -> None:
         if self._launch is not None:
@@ -242,13 +222,9 @@ class Master:
                     self._hear(child)
                 elif mold := self._molds.speaker(fd):
                     self._hear_mold(mold)
-                elif self._successor is not None and fd == self._successor.channel.fileno():
-                    self._hear_successor(self._successor)
-                elif self._predecessor is not None and fd == self._predecessor.channel.fileno():
-                    self._hear_predecessor(self._predecessor)
                 elif self._watcher is not None and fd == self._watcher.fileno():
                     self._files_changed(self._watcher)
-                else:
+                elif not self._succession.hear(fd):
                     self._control.hear(fd)
             assert self._signals is not None
             # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
@@ -270,17 +246,15 @@ class Master:
                     if self._is_stopped(slot):
                         fleet.stopped(slot, now)
                 self._act(fleet.tick(now))
-            if self._successor is not None and now >= self._successor.deadline:
-                self._successor.tick(now)
+            self._succession.tick(now)
             if now >= self._trial.wake:
                 self._judge(now)
             if now >= self._service.wake:
                 self._service.tick(now)
 
     def _wake(self) -> float:
-        rooms = (self._fleet, self._service, self._molds, self._trial)
-        deadlines = (self._watch_deadline, *(each.wake for each in rooms))
-        return min(*deadlines, math.inf if self._successor is None else self._successor.deadline)
+        rooms = (self._fleet, self._service, self._molds, self._trial, self._succession)
+        return min(self._watch_deadline, *(each.wake for each in rooms))
 
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
@@ -291,13 +265,13 @@ class Master:
             case signal.SIGTERM:
                 self.log.info("TERM: draining, for %g s at most", self.settings.graceful_timeout)
                 self._service.stopping("draining", now)
-                self._end_successor()
+                self._succession.stopping()
                 self._stop_listening()
                 self._act(fleet.stop(now))
             case signal.SIGINT | signal.SIGQUIT:
                 self.log.info("%s: stopping", signals.name(number))
                 self._service.stopping("stopping", now)
-                self._end_successor()
+                self._succession.stopping()
                 self._stop_listening()
                 self._act(fleet.quit(now))
             case signal.SIGHUP:
@@ -318,8 +292,8 @@ class Master:
 
     def _reload(self, why: str, caller: Caller | None = None) -> None:
         self._service.reloading(f"reloading: {why}", time.monotonic())
-        if self._successor is not None:
-            cause, code = f"an upgrade is under way: pid {self._successor.pid} is to take over", 1
+        if upgrade := self._succession.under_way:
+            cause, code = f"an upgrade is under way: {upgrade}", 1
         elif self._fleet.course not in (Course.STARTING, Course.SERVING):
             cause, code = "the server is stopping", 1
         else:
@@ -400,8 +374,7 @@ class Master:
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
-        if self._predecessor is not None and not self._predecessor.proved:
-            self._prove(self._predecessor)
+        self._succession.prove()
         self._say_ready()
         if self._fleet.kept is None:
             self._reloads.done(generation, self._fleet.size)
@@ -476,9 +449,7 @@ class Master:
         self._signals.forget()
         self._crew.let_go()
         self._molds.let_go()
-        for each in (self._successor, self._predecessor):
-            if each is not None:
-                each.close()
+        self._succession.let_go()
         self._control.close()
         self._service.close()
         if self._launch is not None:
@@ -511,131 +482,34 @@ class Master:
             )
         self._crew.signal(slot, number)
 
-    # Upgrade: the old master's side
+    # Upgrade
 
     def _upgrade(self, why: str, caller: Caller | None = None) -> None:
-        from . import upgrade
-
-        refusal = self._upgrade_refusal()
-        if refusal:
-            self.log.warning("%s refused: %s", why, refusal)
-            if caller is not None:
-                caller.end(state="refused", cause=refusal, exit_code=1)
-            return
-        stderr = upgrade.keep_stderr() if self.settings.daemon else -1
-
-        def become(theirs: socket) -> NoReturn:
-            ears, self._ears = self._ears, notify.Notify()
-            self._service.take(self._ears)
-            self._let_go()
-            try:
-                self._hook("pre_exec", self.server, fatal=True)
-            except PreforkError as fault:
-                theirs.send(channel.failed(fault))
-                os._exit(fault.exit_code)
-            upgrade.execute(self._program, theirs, self.listeners, ears, stderr)
-
-        try:
-            pid, ours = spawn(become)
-        except OSError as error:
-            self.log.error("upgrade failed, this master serves on: cannot fork: %s", error.strerror)
-            return
-        patience = self.settings.boot_timeout + upgrade.MARGIN if self.settings.boot_timeout else math.inf
-        self._successor = upgrade.Successor(pid, ours, stderr, patience, time.monotonic())
-        self._upgrade_caller = caller
-        self._poll.register(ours.fileno(), select.POLLIN)
-        self.log.info("%s: pid %d is to take over", why, pid)
-        self._service.status(f"upgrading: {pid} is to take over")
+        if refusal := self._upgrade_refusal():
+            self._succession.refuse(why, refusal, caller)
+        else:
+            self._succession.begin(why, self.settings, self.listeners, caller)
 
     def _upgrade_refusal(self) -> str:
-        if self._fleet.course is not Course.SERVING or self._predecessor is not None:
+        if self._fleet.course is not Course.SERVING or self._succession.is_heir:
             return "the server is starting or stopping"
         if self._fleet.next is not None:
             return "a reload is under way"
-        if self._successor is not None:
-            return f"pid {self._successor.pid} is about to take over already"
         if self.server.pid == 1:
             return "this is process 1: the system or container ends with it, whoever serves then"
-        return ""
+        return self._succession.under_way
 
-    def _hear_successor(self, successor: Successor) -> None:
-        if not successor.hear():
-            self._poll.unregister(successor.channel.fileno())
-        if successor.ready:
-            self._hand_over(successor)
-
-    def _hand_over(self, successor: Successor) -> None:
-        """It is healthy: from now on it is the server, and this one drains."""
-        self._service.succeeded(successor.pid)
+    def _retire(self) -> None:
+        """Another master serves."""
         for each in self.listeners:
             each.disown()
-        self._pidfile = None
-        successor.take()
-        self._forget_successor(successor, state="done", pid=successor.pid)
-        self.log.info("upgrade: pid %d has taken over, this master drains and ends", successor.pid)
         self._act(self._fleet.stop(time.monotonic()))
 
-    def _successor_died(self, successor: Successor, status: int) -> None:
-        successor.hear()  # its last words came before its death
-        if successor.ready:
-            self._hand_over(
-                successor
-            )  # nobody is left: this one drains all the same, and its supervisor acts
-            return
-        why = successor.failure(status)
-        self.log.error("upgrade failed, this master serves on: %s%s", why.cause, _below(why.detail))
-        self._forget_successor(
-            successor, state="failed", cause=why.cause, detail=why.detail, exit_code=why.exit_code
-        )
-        if self._pidfile is not None:
-            self._pidfile.write()
-        self._say_ready(f"upgrade failed ({why.cause}): ")
-
-    def _end_successor(self) -> None:
-        """This server is to end, so nobody shall take it over."""
-        if self._successor is not None:
-            self._successor.end(signal.SIGTERM)
-
-    def _forget_successor(self, successor: Successor, **outcome: Any) -> None:
-        if self._upgrade_caller is not None:
-            self._upgrade_caller.end(**outcome)
-            self._upgrade_caller = None
-        if successor.channel.fileno() >= 0:
-            try:
-                self._poll.unregister(successor.channel.fileno())
-            except KeyError:
-                pass  # at EOF
-        successor.close()
-        self._successor = None
-
-    # Upgrade: the new master's side
-
-    def _prove(self, predecessor: Predecessor) -> None:
-        """All workers serve: ask for the rest."""
-        if self._pidfile is not None:
-            self._pidfile.write(predecessor.pid)
-        predecessor.say_ready()
-        if predecessor.gone:
-            self._take_over(predecessor)
-
-    def _hear_predecessor(self, predecessor: Predecessor) -> None:
-        if predecessor.lets_go():
-            if predecessor.proved:
-                self._take_over(predecessor)
-            else:  # dead: take over as soon as there is something to take over with
-                self._poll.unregister(predecessor.channel.fileno())
-
-    def _take_over(self, predecessor: Predecessor) -> None:
-        self._predecessor = None
-        if not predecessor.gone:
-            self._poll.unregister(predecessor.channel.fileno())
-        predecessor.close()
+    def _inherit(self) -> None:
+        """The master before this one has let go of everything."""
         for each in self.listeners:
             if each.bound_for and not each.bound_for.startswith("fd://"):
                 each.own()
-        self._service.take(self._ears)
-        self.log.info("upgrade: this master has taken over from pid %d", predecessor.pid)
-        self._say_ready()
         if self.settings.daemon:
             from . import daemon
 
@@ -743,8 +617,7 @@ class Master:
             if mold := self._molds.of(pid):
                 self._mold_died(mold, status)
                 continue
-            if self._successor is not None and pid == self._successor.pid:
-                self._successor_died(self._successor, status)
+            if self._succession.reaped(pid, status):
                 continue
             child = self._crew.dead(pid)
             if child is None:

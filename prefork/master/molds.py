@@ -164,6 +164,11 @@ class Molds:
         if mold := self._living.pop(generation, None):
             self._kill(mold)
 
+    def end_all(self) -> None:
+        """The server is to end: nobody is needed any more, and they hold the listeners."""
+        for generation in list(self._living):
+            self.end(generation)
+
     def trim(self, wanted: Callable[[int], bool]) -> None:
         """End an import that nobody waits for any more: the slots are no longer wanted."""
         for mold in list(self._living.values()):

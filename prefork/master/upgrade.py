@@ -46,6 +46,7 @@ class Successor:
         self.pid = pid
         self.channel = ours
         self.ready = False
+        self.silent = False  # its channel is at EOF
         self.deadline = now + patience
         self._patience = patience
         self._stderr = stderr

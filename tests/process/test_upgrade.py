@@ -194,7 +194,7 @@ def test_reload_and_second_upgrade_wait(start: Start, project: Project) -> None:
     server.send_signal(signal.SIGUSR2)
     server.stdout.wait("importing")
     server.send_signal(signal.SIGUSR2)
-    server.stderr.wait(r"USR2 refused: pid \d+ is about to take over already")
+    server.stderr.wait(r"USR2 refused: pid \d+ is about to take over")
     server.send_signal(signal.SIGHUP)
     server.stderr.wait(r"reload refused, nothing is changed: an upgrade is under way")
     server.pardon()
