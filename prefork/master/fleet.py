@@ -16,9 +16,10 @@ import math
 
 from ..telemetry.lines import DEBUG, ERROR, INFO, WARNING
 from . import staffing
-from .actions import Abandoned, Action, Baked, Exit, Forget, Opened, Resized, Say, Settled
+from .actions import Abandoned, Action, Exit, Opened, Resized, Say
 from .generation import RETRY_BOOT_LIMIT, RETRY_SERVE_LIMIT, Failure, Generation, Policy, Stage
-from .phases import ACCEPTS, COMING, IN_RESERVE, PATIENT, SERVES, Event, Phase, Worker
+from .lineage import Lineage
+from .phases import PATIENT, SERVES, Event, Phase, Worker
 from .roster import STOPPED_INTERVAL, Roster, lateness
 
 EARLY_AGE = 1.0  # a worker that serves for less, or for less than it took to boot, has died early
@@ -40,15 +41,26 @@ class Fleet:
         self._out: list[Action] = []
         self._roster = Roster(slots, self._out)
         self.workers = self._roster.workers
-        self.current: Generation | None = None
-        self.next: Generation | None = None
-        self.kept: Generation | None = None  # the one before, in reserve while the current one is watched
-        self._number = 0
-        self._known: set[int] = set()  # generations not yet forgotten
+        self._lineage = Lineage(self._roster, self._out)
         self._quits = 0
         self._exit_code = 0
 
     # For the loop
+
+    @property
+    def current(self) -> Generation | None:
+        """The generation that serves."""
+        return self._lineage.current
+
+    @property
+    def next(self) -> Generation | None:
+        """The one that is being built."""
+        return self._lineage.next
+
+    @property
+    def kept(self) -> Generation | None:
+        """The one before, in reserve while the current one is watched."""
+        return self._lineage.kept
 
     @property
     def size(self) -> int:
@@ -65,7 +77,7 @@ class Fleet:
         """When to call `tick` at the latest; inf: never."""
         deadlines = [worker.deadline for worker in self.workers if worker.phase is not Phase.FREE]
         if self.course in (Course.STARTING, Course.SERVING):
-            wanted = [generation for generation in (self.current, self.next) if generation is not None]
+            wanted = self._lineage.wanted()
             deadlines += [generation.retry_deadline for generation in wanted if generation.short]
             deadlines += [generation.bake_deadline for generation in wanted]
         return min(deadlines, default=math.inf)
@@ -76,7 +88,7 @@ class Fleet:
             if worker.deadline <= now:
                 self._late(worker, now)
         if self.current is not None and self.current.bake_deadline <= now:
-            self._baked(self.current, now)
+            self._lineage.baked(self.current, now)
         return self._settle(now)
 
     def due(self, now: float) -> list[int]:
@@ -99,19 +111,19 @@ class Fleet:
 
     def start(self, policy: Policy, now: float) -> list[Action]:
         """Make the first generation, all workers at once: nothing is there that a canary could protect."""
-        self.current = self._generation(policy, Stage.FILLING)
+        self._lineage.current = self._make(policy, Stage.FILLING)
         return self._settle(now)
 
     def reload(self, policy: Policy, now: float) -> list[Action]:
         """Build the next generation. One that is still being built is given up for it."""
         match self.course:
             case Course.STARTING:
-                self._over(self.current, now)
-                self.current = self._generation(policy, Stage.FILLING)
+                self._lineage.over(self.current, now)
+                self._lineage.current = self._make(policy, Stage.FILLING)
             case Course.SERVING:
                 if self.next is not None:
                     self._abandon(self.next, Failure("a newer reload takes its place", exit_code=1), now)
-                self.next = self._generation(policy, Stage.CANARY)
+                self._lineage.next = self._make(policy, Stage.CANARY)
             case Course.STOPPING:
                 self._say(WARNING, "reload ignored: the server is stopping")
             case Course.ENDED:
@@ -120,17 +132,8 @@ class Fleet:
 
     def roll_back(self, cause: str, now: float) -> list[Action]:
         """The current generation does worse than the one that is kept: go back to that."""
-        worse, kept = self.current, self.kept
-        if self.course is Course.SERVING and worse is not None and kept is not None:
-            self._say(ERROR, f"generation {worse.number} is taken back, {kept.number} serves again: {cause}")
-            self.current, self.kept = kept, None
-            kept.restore()
-            self._over(worse, now)
-            for worker in self._roster.of(kept, IN_RESERVE):
-                self._roster.tell(worker, Event.WAKE, now)
-            if kept.size != worse.size:
-                self._out.append(Resized(kept.size, worse.size))
-            self._out.append(Abandoned(worse.number, f"taken back: {cause}"))
+        if self.course is Course.SERVING:
+            self._lineage.roll_back(cause, now)
         return self._settle(now)
 
     def grow(self, now: float) -> list[Action]:
@@ -179,7 +182,7 @@ class Fleet:
     def unmade(self, slot: int, failure: Failure, now: float) -> list[Action]:
         """There will be no process: the mold could not import, or died."""
         worker = self.workers[slot]
-        generation = self._wanted_by(worker)
+        generation = self._lineage.wanted_by(worker)
         self._roster.tell(worker, Event.UNFORKED, now)
         self._boot_failed(generation, failure, now)
         return self._settle(now)
@@ -198,7 +201,7 @@ class Fleet:
         worker = self.workers[slot]
         if worker.phase is Phase.BOOTING:
             self._roster.tell(worker, Event.FAILED, now)
-            self._boot_failed(self._wanted_by(worker), failure, now)
+            self._boot_failed(self._lineage.wanted_by(worker), failure, now)
         return self._settle(now)
 
     def recycle(self, slot: int, reason: str, now: float) -> list[Action]:
@@ -240,7 +243,7 @@ class Fleet:
     def died(self, slot: int, clean: bool, text: str, now: float) -> list[Action]:
         """Its process is reaped. `clean` is exit code 0; `text` says how it ended, for the log."""
         worker = self.workers[slot]
-        phase, pid, generation = worker.phase, worker.pid, self._wanted_by(worker)
+        phase, pid, generation = worker.phase, worker.pid, self._lineage.wanted_by(worker)
         served, age, boot_time = (
             worker.has_served,
             now - worker.served_at,
@@ -266,7 +269,7 @@ class Fleet:
             worker.stopped = False
             self._roster.renew(worker, now)
             return
-        reason, generation, booting = lateness(worker), self._wanted_by(worker), not worker.has_served
+        reason, generation, booting = lateness(worker), self._lineage.wanted_by(worker), not worker.has_served
         failure = Failure(f"worker {worker.pid}: {reason}")
         worker.deadline = math.inf
         self._roster.tell(worker, Event.LATE, now, reason)
@@ -281,95 +284,25 @@ class Fleet:
             self.course = Course.ENDED
             self._out.append(Exit(self._exit_code))
         elif self.course in (Course.STARTING, Course.SERVING):
-            self._promote(now)
-            for generation in (self.current, self.next):
-                if generation is not None:
-                    staffing.trim(self._roster, generation, self.next is not None, now)
-                    self._out += staffing.fill(self._roster, generation, self.next is not None, now)
-            self._relieve(now)
-        self._forget()
+            self._open()
+            self._lineage.advance(now)
+            for generation in self._lineage.wanted():
+                staffing.trim(self._roster, generation, self.next is not None, now)
+                self._out += staffing.fill(self._roster, generation, self.next is not None, now)
+            self._lineage.relieve(now)
+        self._lineage.forget()
         out = self._out.copy()
         self._out.clear()
         return out
 
-    def _promote(self, now: float) -> None:
-        current, following = self.current, self.next
+    def _open(self) -> None:
+        """The first worker of the first generation serves."""
+        current = self._lineage.current
         assert current is not None
-        if self.course is Course.STARTING and self._serves(current, 1):
+        if self.course is Course.STARTING and self._lineage.serves(current, 1):
             self.course = Course.SERVING
             current.stage = Stage.LIVE
             self._out.append(Opened())
-        if following is not None and following.stage is Stage.CANARY and self._serves(following, 1):
-            following.stage = Stage.FILLING
-            if following.size > 1:
-                self._say(INFO, f"generation {following.number}: its first worker serves, now the others")
-        if (
-            following is not None
-            and following.stage is Stage.FILLING
-            and self._serves(following, following.size)
-        ):
-            self._succeed(current, following, now)
-            current = following
-        if not current.settled and self._rules(current):
-            current.settled = True
-            self._out.append(Settled(current.number))
-
-    def _succeed(self, before: Generation, following: Generation, now: float) -> None:
-        """The following generation serves; the one before is kept, unless it is still being watched."""
-        self.current, self.next = following, None
-        following.stage = Stage.LIVE
-        if following.size != before.size:
-            self._out.append(Resized(following.size, before.size))
-        if not following.policy.bake:
-            self._say(INFO, f"generation {following.number} serves, {before.number} drains")
-            self._release(now)
-            self._over(before, now)
-            return
-        following.bake_deadline = now + following.policy.bake
-        if self.kept is None:
-            self._keep(before, now)
-        else:
-            self._over(before, now)
-        self._say(
-            INFO,
-            f"generation {following.number} serves and is watched for {following.policy.bake:g} s (bake),"
-            f" {self.kept.number if self.kept else before.number} is kept",
-        )
-
-    def _keep(self, generation: Generation, now: float) -> None:
-        self.kept = generation
-        generation.stage = Stage.KEPT
-        generation.bake_deadline = math.inf
-        for worker in self._roster.of(generation, COMING):
-            if worker.phase is Phase.WAKING:
-                self._roster.tell(worker, Event.PARK, now)
-            else:
-                self._roster.dismiss(worker, now)
-
-    def _release(self, now: float) -> None:
-        """Nobody will come back to the generation that is kept."""
-        kept, self.kept = self.kept, None
-        if kept is not None:
-            self._over(kept, now)
-
-    def _baked(self, current: Generation, now: float) -> None:
-        current.bake_deadline = math.inf
-        self._say(INFO, f"generation {current.number} does well after {current.policy.bake:g} s (bake)")
-        self._release(now)
-        self._out.append(Baked(current.number))
-
-    def _rules(self, generation: Generation) -> bool:
-        """Do all its workers serve, and nobody else's accept any more?"""
-        return (
-            generation.stage is Stage.LIVE
-            and self._serves(generation, generation.size)
-            and not any(
-                worker.phase in ACCEPTS and worker.generation is not generation for worker in self.workers
-            )
-        )
-
-    def _serves(self, generation: Generation, count: int) -> bool:
-        return self._roster.count(generation, SERVES) >= min(count, generation.size)
 
     def _serving_died(
         self, generation: Generation | None, pid: int, text: str, early: bool, now: float
@@ -407,43 +340,19 @@ class Fleet:
     def _abandon(self, generation: Generation, failure: Failure, now: float) -> None:
         """Give up the next generation; the current one was never touched."""
         assert self.current is not None
-        self.next = None
-        self._over(generation, now)
+        self._lineage.next = None
+        self._lineage.over(generation, now)
         text = f"reload failed, generation {self.current.number} serves on: {failure.cause}"
         self._say(ERROR, text, failure.detail)
         self._out.append(Abandoned(generation.number, failure.cause, failure.detail, failure.exit_code))
-
-    def _over(self, generation: Generation | None, now: float) -> None:
-        assert generation is not None
-        generation.stage = Stage.OVER
-        generation.bake_deadline = math.inf
-        for worker in self._roster.of(generation, COMING | IN_RESERVE):
-            self._roster.dismiss(worker, now)
-
-    def _relieve(self, now: float) -> None:
-        """Drain who serves for a generation that is over, as far as the current one can do without; park
-        who serves for the one that is kept."""
-        assert self.current is not None
-        left = [
-            worker
-            for worker in self.workers
-            if worker.phase in SERVES and worker.generation not in (self.current, self.next)
-        ]
-        needed = max(0, self.size - self._roster.count(self.current, SERVES))
-        for worker in left[: max(0, len(left) - needed)]:
-            self._roster.tell(worker, Event.PARK if worker.generation is self.kept else Event.DRAIN, now)
-        if self.kept is not None:
-            reserve = self._roster.of(self.kept, IN_RESERVE)
-            for worker in reserve[self.kept.size :]:
-                self._roster.tell(worker, Event.DRAIN, now)
 
     def _close(self, exit_code: int, now: float) -> None:
         self.course = Course.STOPPING
         self._exit_code = exit_code
         if self.next is not None:
             self._out.append(Abandoned(self.next.number, "the server is stopping"))
-            self.next = None
-        self.kept = None
+            self._lineage.next = None
+        self._lineage.kept = None
 
     def _change(self, size: int, now: float) -> list[Action]:
         if self.course in (Course.STARTING, Course.SERVING):
@@ -455,27 +364,14 @@ class Fleet:
                     generation.size = size
         return self._settle(now)
 
+    def _make(self, policy: Policy, stage: Stage) -> Generation:
+        return self._lineage.make(policy, stage, self._bounded(policy.size))
+
     def _bounded(self, size: int) -> int:
         limit = max(1, len(self.workers) // 2)
         if size > limit:
             self._say(WARNING, f"{limit} workers are the most that this start allows, not {size}")
         return min(size, limit)
-
-    def _generation(self, policy: Policy, stage: Stage) -> Generation:
-        self._number += 1
-        self._known.add(self._number)
-        return Generation(self._number, policy, stage, self._bounded(policy.size))
-
-    def _forget(self) -> None:
-        alive = {each.number for each in (self.current, self.next, self.kept) if each is not None}
-        alive.update(worker.generation.number for worker in self.workers if worker.generation is not None)
-        for number in sorted(self._known - alive):
-            self._known.remove(number)
-            self._out.append(Forget(number))
-
-    def _wanted_by(self, worker: Worker) -> Generation | None:
-        """The worker's generation; None when that is drained or given up."""
-        return worker.generation if worker.generation in (self.current, self.next) else None
 
     def _say(self, level: int, text: str, detail: str = "") -> None:
         self._out.append(Say(level, text, detail))
