@@ -241,18 +241,24 @@ class Rig:
         options.setdefault("on_app_fault", lambda environ, fault: self.faults.append((environ, fault)))
         options.setdefault("on_refusal", lambda remote, code: self.refusals.append(FAULTS[code].name))
         options.setdefault("server", "")
-        self.station = Station(
-            epoll=self.epoll.fileno(),
-            environs=EnvironTable(secure or {}, forwarders, header_map, script_name, self.notices.append),
-            access_log=self.access_log,
-            scoreboard=self.scoreboard,
-            worker=0,
-            refusals={code: (fault.status, fault.reason, fault.text) for code, fault in FAULTS.items()},
-            trusted=trusted,
-            on_notice=self.notices.append,
-            application=app,
-            **options,
-        )
+        rows = {code: (fault.status, fault.reason, fault.text) for code, fault in FAULTS.items()}
+        options.setdefault("refusals", rows)
+        try:
+            self.station = Station(
+                epoll=self.epoll.fileno(),
+                environs=EnvironTable(secure or {}, forwarders, header_map, script_name, self.notices.append),
+                access_log=self.access_log,
+                scoreboard=self.scoreboard,
+                worker=0,
+                trusted=trusted,
+                on_notice=self.notices.append,
+                application=app,
+                **options,
+            )
+        except BaseException:
+            self.listener.close()
+            self.epoll.close()
+            raise
         self.endpoint = Endpoint(self.station, self.listener.fileno(), roomy(base(script_name)), not tcp)
 
     def __enter__(self) -> Rig:
