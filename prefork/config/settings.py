@@ -150,10 +150,10 @@ class Settings(Record):
         help="up to so many more, at random, so that not all are replaced at once")
     max_memory: int = row(
         "--max-memory", "workers", default=0, kind=Size(1 << 20, UNLIMITED, zero="never"), change="reload",
-        help="replace a worker whose private memory is larger; 0: never", later=_LATER)
+        help="replace a worker whose private memory is larger; 0: never")
     max_lifetime: float = row(
         "--max-lifetime", "workers", default=0.0, kind=Span(1, 365 * _DAY, zero="never"), change="reload",
-        help="replace a worker that is older; 0: never", later=_LATER)
+        help="replace a worker that is older; 0: never")
     handover_ms: float = row(
         "--handover-ms", "workers", default=2.0, kind=Span(0.1, 10_000, unit="ms"),
         help="threads: a request that runs longer lets another thread serve the rest")
@@ -188,7 +188,7 @@ class Settings(Record):
         help="how long to read on after the last answer, so that it is not lost to a reset")
     queue_timeout: float = row(
         "--queue-timeout", "time", default=0.0, kind=Span(0.001, _DAY, zero="off"),
-        help="a request that waited longer for a worker is answered 503; 0: never", later=_LATER)
+        help="a request that waited longer for a worker is answered 503; 0: never")
     boot_timeout: float = row(
         "--boot-timeout", "time", default=60.0, kind=Span(0.1, _DAY, zero="off"), change="reload",
         help="what a worker may take to import the application and be ready; 0: no limit")
@@ -320,10 +320,9 @@ class Settings(Record):
     worker_abort: Called = hook("worker", default=None, help="in the worker, on ABRT")
     pre_exec: Called = hook(
         "server", default=None, help="in the new process of an upgrade, before the program is executed")
-    pre_request: Called = hook("worker", "req", default=None, help="before a request", later=_LATER)
+    pre_request: Called = hook("worker", "req", default=None, help="before a request")
     post_request: Called = hook(
-        "worker", "req", "environ", "resp", default=None, kind=PostRequest, help="after a request",
-        later=_LATER)
+        "worker", "req", "environ", "resp", default=None, kind=PostRequest, help="after a request")
     child_exit: Called = hook("server", "worker", default=None, help="in the master, after a worker's end")
     worker_exit: Called = hook("server", "worker", default=None, help="in the worker, at its end")
     nworkers_changed: Called = hook(

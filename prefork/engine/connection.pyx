@@ -214,7 +214,8 @@ cdef class Connection(Responder):
             return GONE
         else:
             # The application has it. What the client sends waits in the kernel; of its end we are told once.
-            if events & (EPOLLERR | EPOLLHUP):
+            # Asked again, for the event may be that of an earlier holder of the descriptor.
+            if events & (EPOLLERR | EPOLLHUP) and self.left():
                 self.gone = True
             self.watch(QUIET)
             return KEEP
@@ -282,7 +283,10 @@ cdef class Connection(Responder):
     cdef int expired(self) except -1:
         cdef uint64_t got
         if self.state == OPEN:
-            self.drop()
+            if self.quiet():
+                self.drop()
+            else:
+                self.station.enqueue(self, WAIT_HEAD)
         elif self.state == HEAD:
             self.refuse(FAULT_HEAD_TIMEOUT)
         elif self.state == BODY:

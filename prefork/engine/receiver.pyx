@@ -71,6 +71,7 @@ cdef enum:
 cdef enum:
     RECEIVES = 4         # body reads a turn: others want their turn too
     TRAILER_LIMIT = 8192
+    TICK_MS = 10         # the kernel counts that in ticks: what is not more may be nothing
     PATIENCE_NS = 100000000  # what a client is sure to wait; behind it, the end of its side means that it has left
     PULL_SIZE = 65536    # most bytes of a streamed body at once
 
@@ -269,7 +270,7 @@ cdef class Receiver(Client):
         cdef socklen_t size = sizeof(info)
         if self.local or getsockopt(self.descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0:
             return 0
-        return <int64_t>info.tcpi_last_data_recv * 1000000
+        return <int64_t>info.tcpi_last_data_recv * 1000000 if info.tcpi_last_data_recv > TICK_MS else 0
 
     cdef bint left(self) noexcept:
         """Whether the client has shut its side, or is gone altogether."""

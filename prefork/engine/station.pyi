@@ -82,7 +82,7 @@ class Station:
         """Seconds until the next deadline, 0 when one has passed, -1 when there is none."""
 
     def expire(self) -> None:
-        """Act on every deadline that has passed."""
+        """Act on every deadline that had passed when the loop last looked for events."""
 
     def waiting(self, wait: int) -> list[Any]:
         """The members in one queue (a Wait number), the one with the earliest deadline first."""

@@ -37,6 +37,9 @@ UNFORKED = b"unforked"  # + " " + reason
 
 # Master to worker.
 DRAIN = b"drain"  # answer what was accepted, then exit 0; the master keeps the deadline
+FINISH = (
+    b"finish"  # as DRAIN, but the whole server ends: after --drain-delay, and what waits in the backlog too
+)
 STOP = b"stop"  # close everything, exit 0
 WARM = b"warm"  # sent before it has booted: answer the paths of --warmup before it says ready
 PARK = b"park"  # accept nothing until WAKE; let idle connections go

@@ -32,6 +32,7 @@ class Acceptor:
         self._station = reactor.station
         self._watching = False
         self._patience = False  # the sibling had its chance: accept once regardless
+        self.dry = False  # nobody waited, the last time that this worker looked
         self._station.members[endpoint.descriptor] = self
 
     def open(self) -> None:
@@ -75,6 +76,7 @@ class Acceptor:
                     break
                 continue
             if connection is None:
+                self.dry = True
                 break
             outcome = connection.turn(0)
             if outcome and settle(connection, outcome):

@@ -5,6 +5,7 @@ Owns what the engine asks the outside for: whom to trust, where large bodies go,
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 
@@ -13,8 +14,9 @@ from ..engine.connection import Endpoint
 from ..engine.environ import EnvironTable, roomy
 from ..engine.response import FileWrapper
 from ..engine.station import Station
-from ..errors import FAULTS
+from ..errors import FAULTS, OVERLOADED
 from ..net.address import Kind
+from .hookviews import request_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ..engine.accesslog import AccessLog
     from ..net.channel import Boot
     from ..net.listener import Listener
+    from .deadline import Deadline
 
 _UNBOUND = 2**62  # bytes; what "no limit" is to the engine
 
@@ -44,6 +47,7 @@ def make_station(
         if log.isEnabledFor(10):
             log.debug("refused a request from %s: %s", remote or "a unix socket", FAULTS[code].text)
 
+    pre_request, post_request = request_hooks(boot)
     environs = EnvironTable(
         dict(settings.secure_scheme_headers),
         settings.forwarder_headers,
@@ -57,13 +61,15 @@ def make_station(
         access_log=access_log,
         scoreboard=boot.scoreboard,
         worker=boot.slot,
-        refusals={code: (fault.status, fault.reason, fault.text) for code, fault in FAULTS.items()},
+        refusals=_refusals(settings.queue_timeout),
         trusted=Trust(settings.forwarded_allow_ips).__getitem__,
         open_spool=Spool(settings.worker_tmp_dir),
         on_app_fault=app_fault,
         on_refusal=refusal,
         on_notice=log.warning,
         application=application,
+        pre_request=pre_request,
+        post_request=post_request,
         head_limit=settings.limit_request_head,
         line_limit=settings.limit_request_line or settings.limit_request_head,
         field_limit=settings.limit_request_field_size or settings.limit_request_head,
@@ -85,7 +91,13 @@ def make_station(
 
 
 def make_endpoint(
-    station: Station, boot: Boot, listener: Listener, *, multithread: bool, local: bool = False
+    station: Station,
+    boot: Boot,
+    listener: Listener,
+    *,
+    deadline: Deadline,
+    multithread: bool,
+    local: bool = False,
 ) -> Endpoint:
     """A listener with the environ that its requests begin with (PEP 3333, "environ Variables"). local: not
     the listener itself, but connections made within this host, that say it is.
@@ -104,6 +116,7 @@ def make_endpoint(
         "wsgi.input_terminated": True,
         "wsgi.early_hints": None,
         "prefork.queue_ms": 0.0,
+        "prefork.deadline": deadline,
         "SERVER_SOFTWARE": "prefork",
         "SERVER_NAME": listener.server_name,
         "SERVER_PORT": listener.server_port,
@@ -119,6 +132,15 @@ def make_endpoint(
     }
     descriptor = -1 if local else listener.fd
     return Endpoint(station, descriptor, roomy(base), local or listener.address.kind is not Kind.TCP)
+
+
+def _refusals(queue_timeout: float) -> dict[int, tuple[object, ...]]:
+    found: dict[int, tuple[object, ...]] = {
+        code: (fault.status, fault.reason, fault.text) for code, fault in FAULTS.items()
+    }
+    # RFC 9110 10.2.3, in whole seconds: what waits now is gone by then.
+    found[OVERLOADED] += (f"Retry-After: {math.ceil(queue_timeout) or 1}",)
+    return found
 
 
 def request_line(environ: dict[str, Any] | None) -> str:

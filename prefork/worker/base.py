@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         def park(self) -> None: ...
         def unpark(self) -> None: ...
         def drain(self, deadline: float) -> None: ...
+        def finish(self, deadline: float, closed: Callable[[], None], *, delay: float = ...) -> None: ...
         def stop(self) -> None: ...
         def run(self) -> None: ...
 
@@ -207,6 +208,8 @@ class Worker:
                 self._orphaned()
             elif message == channel.DRAIN:
                 self._leave_slowly("")
+            elif message == channel.FINISH:
+                self._leave_last()
             elif message == channel.STOP:
                 self._leave_at_once()
             elif message == channel.WARM:
@@ -236,11 +239,28 @@ class Worker:
         if self._leaving:
             return
         self._leaving = True
-        if why:
-            self.log.info(why, os.getpid())
         self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
         assert self._reactor is not None
         self._reactor.drain(time.monotonic() + self.settings.graceful_timeout)
+        self._let_go()
+        if why:  # behind it: who reads it may count on a new client being another worker's
+            self.log.info(why, os.getpid())
+
+    def _leave_last(self) -> None:
+        """The whole server ends: nobody else would answer those who wait."""
+        if self._leaving:
+            return
+        self._leaving = True
+        assert self._reactor is not None
+        delay = self.settings.drain_delay
+        deadline = time.monotonic() + delay + self.settings.graceful_timeout
+        self._reactor.finish(deadline, self._closed, delay=delay)
+
+    def _closed(self) -> None:
+        self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
+        self._let_go()
+
+    def _let_go(self) -> None:
         for listener in self.boot.listeners:
             listener.close()  # a port is free for the next server only when nobody holds it
         self._say(channel.DRAINING)

@@ -89,13 +89,14 @@ class GeventReactor(Reactor):
                 self._waiting.append(connection)
         return False
 
-    def interrupt(self, connection: Connection) -> None:
+    def interrupt(self, connection: Connection) -> bool:
         task = self._task_of(connection)
         if task is None or not connection.inside_application:
-            return
+            return False
         if task.greenlet is getcurrent():
-            raise RequestTimeout  # it does not let go of the hub
-        self._hub.loop.run_callback(self._throw, task, connection)
+            return True  # it does not let go of the hub
+        self._hub.loop.run_callback(self._throw, task, connection, connection.began)
+        return False
 
     def stack_of(self, connection: Connection) -> FrameType | None:
         task = self._task_of(connection)
@@ -104,9 +105,19 @@ class GeventReactor(Reactor):
         frame: FrameType | None = task.greenlet.gr_frame
         return frame
 
-    def _throw(self, task: Task, connection: Connection) -> None:
-        if task.connection is connection and connection.inside_application:
+    def _throw(self, task: Task, connection: Connection, began: int) -> None:
+        if task.connection is connection and connection.began == began and connection.inside_application:
             task.greenlet.throw(RequestTimeout)
+
+    def current(self) -> Connection | None:
+        asking: Any = getcurrent()
+        while asking is not None:
+            for task in self._tasks:
+                if task.greenlet is asking:
+                    return task.connection
+            spawner = getattr(asking, "spawning_greenlet", None)  # gevent's own greenlets have one
+            asking = spawner() if spawner is not None else None
+        return None
 
     def _task_of(self, connection: Connection) -> Task | None:
         return next((each for each in self._tasks if each.connection is connection), None)
@@ -147,13 +158,13 @@ class GeventReactor(Reactor):
         if self.access_log is not None and self.access_log.pending:
             self.write_log(idle=not events)
         if station.spent:
-            self.ask_replacement()
+            self._recycler.look()
         return len(events) == EVENTS
 
     def _look_ahead(self) -> None:
         """Have the timer fire at the next deadline; see whether the end has come."""
         span = self.span()
-        if self._done or (self.draining and not self.station.held()):
+        if self._done or (self.draining and self.is_empty()):
             self._over.set()
             return
         if span < 0:

@@ -13,10 +13,12 @@ import time
 from collections import deque
 from select import EPOLLIN, epoll
 
-from ..engine.connection import RequestTimeout
 from .acceptor import Acceptor
 from .assemble import make_endpoint, make_station
+from .deadline import Deadline
+from .drain import LastCall, Retirement
 from .overtime import Overtime
+from .recycle import Recycler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +31,12 @@ if TYPE_CHECKING:
     from ..net.channel import Boot
 
 PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
-WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
+WAIT_IDLE = 2  # Wait, engine/station.pxd
 SERVING = 2  # WorkerState
 EVENTS = 64  # a poll
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
 LOG_SPAN = 1.0  # seconds that a line may wait at most
 LOG_BATCH = 32 * 1024  # bytes that are written without waiting
-IDLE_GRACE = 1.0  # seconds that a draining worker gives kept-alive clients to send one more request
 
 
 class Reactor:
@@ -61,7 +62,7 @@ class Reactor:
         self.multithread = multithread
         self.access_log = access_log
         # Called once, with the reason, when this worker has served its share; it serves on until drained.
-        self.recycle: Callable[[str], None] = lambda reason: None
+        self.recycle: Callable[[str], None] = _asked
         self._log_due = 0.0
         self._done = False
         self._fault: BaseException | None = None
@@ -69,15 +70,19 @@ class Reactor:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_number = 0
         self._told_exhaustion = -60.0
+        self._last_call: LastCall | None = None  # accepting goes on until the backlog is empty
         self.station = make_station(boot, application, self.epoll.fileno(), self.access_log)
+        self.deadline = Deadline(self.station, self.current)
         self._acceptors = [
-            Acceptor(self, make_endpoint(self.station, boot, listener, multithread=multithread))
+            Acceptor(
+                self,
+                make_endpoint(self.station, boot, listener, deadline=self.deadline, multithread=multithread),
+            )
             for listener in boot.listeners
         ]
-        if settings.max_requests:
-            from random import randint
-
-            self.station.quota = settings.max_requests + randint(0, settings.max_requests_jitter)
+        self._retirement = Retirement(self)
+        self._recycler = Recycler(self, settings)
+        self._overtime = Overtime(self, boot.log)
         nudge = boot.scoreboard.nudges[boot.slot]
         self.watch(nudge, self._nudged)
 
@@ -99,34 +104,49 @@ class Reactor:
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._timer_number, callback))
 
     def drain(self, deadline: float) -> None:
-        """Accept no more, answer what was accepted; run() returns then, or at `deadline` (monotonic)."""
+        """Accept no more, answer what was accepted; run() returns then, or at `deadline` (monotonic).
+
+        What waits in the backlog is the siblings'.
+        """
         if self.draining:
             return
-        self.draining = self.closed = self.station.draining = True
+        self.draining = True
         alone = not self._siblings_serve()
         for acceptor in self._acceptors:
             if alone:
                 # Nobody else will take those that wait; to close the listener would reset them.
                 self.again.extend(acceptor.last())
-            acceptor.close()
-        now = time.monotonic()
-        # A kept-alive client may be sending right now; it gets this long, and its answer says close.
-        self.later(max(0.0, min(IDLE_GRACE, deadline - now)), self._retire_idle)
-        self.later(max(0.0, deadline - now), self.stop)
+        self._look_away()
+        self._retirement.begin()
+        self.later(max(0.0, deadline - time.monotonic()), self.stop)
+
+    def finish(self, deadline: float, closed: Callable[[], None], *, delay: float = 0.0) -> None:
+        """The whole server ends: answer also what waits in the backlog, call `closed`, then as drain().
+
+        delay: seconds to go on accepting before that. Every answer says `Connection: close` from now on.
+        """
+        if self.draining or self._last_call is not None:
+            return
+        self.station.draining = True
+
+        def over() -> None:
+            self.drain(deadline)
+            closed()
+
+        self._last_call = LastCall(self, self._acceptors, self._boot.listeners, over)
+        self.later(delay, self._last_call.begin)
+        self.later(max(0.0, deadline - time.monotonic()), self.stop)
 
     def park(self) -> None:
         """Accept nothing until `unpark`; answer what was accepted, and let kept-alive clients go."""
-        self.closed = self.station.draining = True
-        for acceptor in self._acceptors:
-            acceptor.close()
-        self.later(IDLE_GRACE, self._retire_idle)
+        self._look_away()
+        self._retirement.begin()
 
     def unpark(self) -> None:
         """Accept again."""
         if not self.draining:
-            self.closed = self.station.draining = False
-            for acceptor in self._acceptors:
-                acceptor.open()
+            self._retirement.end()
+            self._open()
 
     def stop(self) -> None:
         """Close everything; run() returns."""
@@ -135,12 +155,12 @@ class Reactor:
     def run(self) -> None:
         """Serve until drained or stopped."""
         if self.timeout:
-            Overtime(self, self._boot.log).start()
+            self._overtime.start()
+        self._recycler.start()
         # What is here now lives as long as the worker: no collection needs to walk the application again.
         gc.freeze()
         if not self.closed:
-            for acceptor in self._acceptors:
-                acceptor.open()
+            self._open()
         try:
             self.serve()
             if self._fault is not None:
@@ -186,24 +206,40 @@ class Reactor:
             if self.access_log is not None and self.access_log.pending:
                 self.write_log(idle=not events)
             if station.spent:
-                self.ask_replacement()
-            if self.draining and not station.held():
+                self._recycler.look()
+            if self.draining and self.is_empty():
                 self._done = True
         return True
 
-    def interrupt(self, connection: Connection) -> None:
-        """Raise RequestTimeout in the request that connection runs. Called by a signal handler."""
-        if connection.inside_application:
-            raise RequestTimeout
+    def interrupt(self, connection: Connection) -> bool:
+        """Have RequestTimeout raised in the request that connection runs. True: the caller has to raise it.
+
+        Called by a signal handler.
+        """
+        return connection.inside_application
 
     def stack_of(self, connection: Connection) -> FrameType | None:
         """The innermost frame of that request; None: it is where the signal came."""
         return None
 
-    def ask_replacement(self) -> None:
-        """The worker has answered `max_requests` requests."""
-        recycle, self.recycle = self.recycle, lambda reason: None
-        recycle(f"{self.station.quota} requests (--max-requests)")
+    def current(self) -> Connection | None:
+        """The connection whose request the caller belongs to."""
+        found: Connection | None = self.station.runner(0)
+        return found
+
+    def ask_replacement(self, reason: str) -> None:
+        """Have this worker replaced, once; it serves on until it is drained. A signal handler may call it."""
+        recycle, self.recycle = self.recycle, _asked
+        recycle(reason)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is held, but for requests that do not end and whose clients are answered."""
+        held = self.station.held()
+        return held == 0 or held <= self._overtime.given_up
+
+    def sweep(self) -> None:
+        """Have the acceptors take their turn soon."""
+        self.scoreboard.nudge(self._boot.slot)
 
     # --- for acceptors and connections ---
 
@@ -260,7 +296,7 @@ class Reactor:
             return 0.0
         if self.access_log is not None and self.access_log.pending:
             span = LOG_IDLE if span < 0 else min(span, LOG_IDLE)
-        if self.draining and not self.station.held():
+        if self.draining and self.is_empty():
             return 0.0
         return span
 
@@ -282,27 +318,32 @@ class Reactor:
         )
 
     def _nudged(self) -> int:
-        """A sibling holds more connections than this worker and left one for it."""
+        """A sibling holds more connections than this worker and left one for it; or sweep() was called."""
         self.scoreboard.nudged(self._boot.slot)
         if not self.closed:
             for acceptor in self._acceptors:
                 if acceptor.turn() == LOST:
+                    if self._last_call is not None:
+                        self.sweep()
                     return LOST
+            if self._last_call is not None:
+                self._last_call.look()
         return 0
 
-    def _retire_idle(self) -> None:
-        if not self.closed:
-            return  # it was parked, and is awake again
-        for wait in (WAIT_IDLE, WAIT_HEAD):
-            for connection in self.station.waiting(wait):
-                if connection.retire():
-                    self.again.append(connection)
-        if self.station.held():
-            self.later(0.1, self._retire_idle)
+    def _open(self) -> None:
+        self.closed = False
+        for acceptor in self._acceptors:
+            acceptor.open()
 
-    def _close(self) -> None:
+    def _look_away(self) -> None:
+        self.closed = True
         for acceptor in self._acceptors:
             acceptor.close()
+
+    def _close(self) -> None:
+        self._look_away()
+        for connection in self.station.running_members():
+            connection.give_up()  # its deadline is over too, or nobody wants to wait for it
         for member in list(self.station.members.values()):
             if not isinstance(member, _Watch | Acceptor):
                 member.abandon()
@@ -324,6 +365,10 @@ def make_reactor(boot: Boot, application: Callable[..., Any], access_log: Access
             return GeventReactor(boot, application, access_log)
         case _:
             return Reactor(boot, application, access_log)
+
+
+def _asked(reason: str) -> None:
+    """A replacement was asked for, or nobody can be asked."""
 
 
 class _Watch:

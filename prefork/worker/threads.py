@@ -39,6 +39,7 @@ class ThreadReactor(Reactor):
         self._baton = Baton(boot.settings.handover_ms / 1000)
         self.station.share_turn(self._baton)
         self._over = threading.Event()
+        self._idents: dict[int, int] = {}  # of our threads: native id -> what Python calls it
         # Here, before the worker says ready: a system that has no room for them refuses the worker.
         for number in range(self._threads):
             threading.Thread(target=self._work, name=f"prefork-{number + 1}", daemon=True).start()
@@ -79,17 +80,22 @@ class ThreadReactor(Reactor):
     def has_room(self) -> bool:
         return super().has_room() and self.make_room(self._connections)
 
-    def interrupt(self, connection: Connection) -> None:
+    def interrupt(self, connection: Connection) -> bool:
         # It takes effect at the thread's next bytecode; a thread that is blocked in the kernel has none.
-        thread = _thread_of(connection)
-        if thread is not None and thread.ident is not None:
-            connection.interrupt(thread.ident)
+        thread = self._idents.get(connection.thread)
+        if thread is not None:
+            connection.interrupt(thread)
+        return False
 
     def stack_of(self, connection: Connection) -> FrameType | None:
-        thread = _thread_of(connection)
-        return None if thread is None else sys._current_frames().get(thread.ident or 0)
+        return sys._current_frames().get(self._idents.get(connection.thread, 0))
+
+    def current(self) -> Connection | None:
+        found: Connection | None = self.station.runner(threading.get_native_id())
+        return found
 
     def _work(self) -> None:
+        self._idents[threading.get_native_id()] = threading.get_ident()
         try:
             while self._baton.seize() or self._baton.take():
                 self.station.hold = self._baton.slow
@@ -102,8 +108,3 @@ class ThreadReactor(Reactor):
     def wake(self) -> None:
         """Have the leader, which may sleep, look at what another thread has changed."""
         self.scoreboard.nudge(self._boot.slot)
-
-
-def _thread_of(connection: Connection) -> threading.Thread | None:
-    native = connection.thread
-    return next((each for each in threading.enumerate() if each.native_id == native), None)

@@ -36,7 +36,12 @@ class Warmup:
     ) -> None:
         self._reactor = reactor
         self._endpoint = make_endpoint(
-            reactor.station, boot, boot.listeners[0], multithread=reactor.multithread, local=True
+            reactor.station,
+            boot,
+            boot.listeners[0],
+            deadline=reactor.deadline,
+            multithread=reactor.multithread,
+            local=True,
         )
         self._left = list(targets)
         self._begins = begins
