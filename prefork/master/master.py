@@ -232,6 +232,8 @@ class Master:
             if gap := standstill.gap(signal.SIGCONT in numbers):
                 self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
                 fleet.put_off(gap)
+                self._molds.put_off(gap)
+                self._succession.put_off(gap)
                 self._overdue.put_off(self._crew.children, int(gap * 1e9))
             for number in numbers:
                 self._signalled(number)

@@ -87,6 +87,11 @@ class Molds:
             mold.deadline = now + ABORT_TIMEOUT if first else math.inf
             os.kill(mold.pid, signal.SIGABRT if first else signal.SIGKILL)
 
+    def put_off(self, seconds: float) -> None:
+        """This process stood still for so long: the imports have their time again."""
+        for mold in self._by_pid.values():
+            mold.deadline += seconds
+
     def speaker(self, fd: int) -> Mold | None:
         return self._by_fd.get(fd)
 

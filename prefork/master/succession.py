@@ -134,6 +134,11 @@ class Succession:
         if self._successor is not None and now >= self._successor.deadline:
             self._successor.tick(now)
 
+    def put_off(self, seconds: float) -> None:
+        """This process stood still for so long: the successor has its time again."""
+        if self._successor is not None:
+            self._successor.deadline += seconds
+
     def hear(self, fd: int) -> bool:
         """Act on an event of that descriptor; False when it belongs to somebody else."""
         if self._successor is not None and fd == self._successor.channel.fileno():

@@ -201,6 +201,25 @@ def test_reload_and_second_upgrade_wait(start: Start, project: Project) -> None:
     server.stop()
 
 
+def test_new_master_serves_also_when_the_old_one_is_killed_meanwhile(start: Start, project: Project) -> None:
+    server = start("-p", "pid", workers=1)
+    gate = project.folder / "gate"
+    os.mkfifo(gate)
+    project.mark("second")
+    project.write(project.path.read_text() + "\nos.write(1, b'importing\\n')\nopen('gate').read()\n")
+    server.send_signal(signal.SIGUSR2)
+    (found,) = server.stderr.wait(r"pid (\d+) is to take over")
+    server.stdout.wait("importing")
+    server.send_signal(signal.SIGKILL)
+    server.process.wait()
+    with gate.open("w"):
+        pass
+    server.stderr.wait(rf"upgrade: this master has taken over from pid {server.pid}")
+    assert answer(server)[0] == "second"
+    assert (project.folder / "pid").read_text() == f"{found[1]}\n"
+    end(server, int(found[1]))
+
+
 def test_daemon(start: Start, project: Project) -> None:
     server = start("-D", "-p", "pid", "-b", "127.0.0.1:0", workers=1, handed=False, ready=False)
     where(server)
