@@ -130,6 +130,16 @@ def test_workers_that_boot_and_die_early_wait_less() -> None:
     assert world.forks[-1][0] - died_at == pytest.approx(5)
 
 
+def test_workers_that_are_killed_now_and_then_are_replaced_at_once() -> None:
+    world = serving(4)
+    for _ in range(20):
+        world.die(world.slots(Phase.SERVING)[-1])
+        assert world.shape == "1: 1 booting, 3 serving"
+        world.pass_time(0.1)
+        world.ready()
+        world.pass_time(0.4)
+
+
 def test_many_early_deaths_bring_workers_back_one_at_a_time() -> None:
     world = serving(4)
     for slot in range(4):

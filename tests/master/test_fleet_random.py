@@ -40,6 +40,7 @@ class Historian(World):
 
     def __init__(self, size: int) -> None:
         self.blame: dict[int, int] = {}  # generation -> early deaths in a row
+        self.blamed: dict[int, float] = {}  # generation -> when last
         self.allowed: dict[int, float] = {}  # generation -> no fork before
         self.judged = 0
         super().__init__(SLOTS, size, start=False)
@@ -94,11 +95,15 @@ class Historian(World):
             if self.now - worker.served_at >= max(1.0, worker.served_at - worker.forked_at):
                 self.blame[number] = 0
                 return
+            apart = 0.25 + 2 * (worker.served_at - worker.forked_at)
+            if self.now - self.blamed.get(number, -float("inf")) > apart:
+                self.blame[number] = 0
             limit = 5.0
         elif worker.phase in (Phase.BOOTING, Phase.MUTED):
             limit = 30.0
         else:
             return
+        self.blamed[number] = self.now
         self.blame[number] = count = self.blame.get(number, 0) + 1
         if count >= 2:
             self.allowed[number] = self.now + min(limit, 0.1 * 2 ** (count - 2))

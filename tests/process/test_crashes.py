@@ -72,6 +72,7 @@ def test_idle_worker_that_is_killed_is_reported_with_its_last_request(start: Sta
     _, pid = answer(server, "/page")
     os.kill(pid, signal.SIGTERM)  # somebody else's, and no crash: it drains
     server.stderr.wait(rf"TERM: worker {pid} drains")
+    until(lambda: pid not in server.worker_pids(), "it has left")  # nobody else serves: it takes who waits
     _, pid = answer(server, "/page?2")
     until(lambda: state(pid) == "S", "the request is over also for the worker")
     os.kill(pid, signal.SIGKILL)
