@@ -23,7 +23,7 @@ from .phases import PATIENT, SERVES, Event, Phase, Worker
 from .roster import STOPPED_INTERVAL, Roster, lateness
 
 EARLY_AGE = 1.0  # a worker that serves for less, or for less than it took to boot, has died early
-# Early deaths that are further apart, boots included, are no loop: somebody kills workers, one now and then.
+# Early deaths that are further apart, waits and boots not counted, are no loop: somebody kills workers.
 EARLY_APART = 0.25
 FILLING_DEATHS = 3  # early deaths in a row that a new generation may have before it is given up
 
@@ -256,7 +256,7 @@ class Fleet:
             case Phase.BOOTING | Phase.MUTED if not served:
                 self._boot_failed(generation, Failure(f"worker {pid} {text} before it was ready"), now)
             case Phase.SERVING | Phase.RETIRING | Phase.WAKING | Phase.MUTED:
-                if generation is not None and now - generation.blamed_at > EARLY_APART + 2 * boot_time:
+                if generation is not None and now - generation.retry_deadline > EARLY_APART + 2 * boot_time:
                     generation.early_deaths = 0
                 self._serving_died(generation, pid, text, age < max(EARLY_AGE, boot_time), now)
             case Phase.TOLD | Phase.DRAINING if not clean:

@@ -54,7 +54,6 @@ def failure(words: bytes) -> Failure:
 class Generation:
     __slots__ = (
         "bake_deadline",
-        "blamed_at",
         "early_deaths",
         "number",
         "policy",
@@ -72,7 +71,6 @@ class Generation:
         self.stage = stage
         self.settled = False  # all its workers have served at once
         self.early_deaths = 0  # in a row
-        self.blamed_at = -math.inf  # when the last of them was
         self.retry_deadline = -math.inf  # no fork before
         self.short = False  # waits for retry_deadline
         self.bake_deadline = math.inf  # watched until then; the generation before is kept
@@ -87,7 +85,6 @@ class Generation:
     def blame(self, now: float, limit: float) -> float:
         """Count an early death; return the seconds until the next try."""
         self.early_deaths += 1
-        self.blamed_at = now
         exponent = min(self.early_deaths - 2, 32)
         wait = 0.0 if exponent < 0 else min(RETRY_FIRST * 2**exponent, limit)
         self.retry_deadline = max(self.retry_deadline, now + wait)

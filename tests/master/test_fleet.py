@@ -140,6 +140,23 @@ def test_workers_that_are_killed_now_and_then_are_replaced_at_once() -> None:
         world.pass_time(0.4)
 
 
+def test_a_loop_backs_off_also_when_it_waits_long() -> None:
+    world = serving(1)
+    waits = []
+    for _ in range(8):
+        died_at = world.now
+        world.die(0)
+        forks = len(world.forks)
+        if world.shape == "":
+            world.pass_time(world.fleet.wake - world.now)
+            assert len(world.forks) == forks + 1
+        waits.append(round(world.forks[-1][0] - died_at, 3))
+        world.pass_time(0.05)
+        world.ready(0)
+        world.pass_time(0.1)
+    assert waits == [0, 0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+
+
 def test_many_early_deaths_bring_workers_back_one_at_a_time() -> None:
     world = serving(4)
     for slot in range(4):

@@ -40,7 +40,6 @@ class Historian(World):
 
     def __init__(self, size: int) -> None:
         self.blame: dict[int, int] = {}  # generation -> early deaths in a row
-        self.blamed: dict[int, float] = {}  # generation -> when last
         self.allowed: dict[int, float] = {}  # generation -> no fork before
         self.judged = 0
         super().__init__(SLOTS, size, start=False)
@@ -96,17 +95,16 @@ class Historian(World):
                 self.blame[number] = 0
                 return
             apart = 0.25 + 2 * (worker.served_at - worker.forked_at)
-            if self.now - self.blamed.get(number, -float("inf")) > apart:
+            if self.now - self.allowed.get(number, -float("inf")) > apart:
                 self.blame[number] = 0
             limit = 5.0
         elif worker.phase in (Phase.BOOTING, Phase.MUTED):
             limit = 30.0
         else:
             return
-        self.blamed[number] = self.now
         self.blame[number] = count = self.blame.get(number, 0) + 1
-        if count >= 2:
-            self.allowed[number] = self.now + min(limit, 0.1 * 2 ** (count - 2))
+        wait = min(limit, 0.1 * 2 ** (count - 2)) if count >= 2 else 0.0
+        self.allowed[number] = max(self.allowed.get(number, 0.0), self.now + wait)
 
     def happen(self, what: str, which: int) -> None:
         fleet = self.fleet
