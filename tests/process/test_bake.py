@@ -61,8 +61,7 @@ def test_crashes_take_it_back(start: Start, project: Project) -> None:
     project.mark("second")
     server.send_signal(signal.SIGHUP)
     settled(server, 2)
-    for count in (1, 2):
-        (victim, *_) = set(server.worker_pids()) - before
+    for count, victim in enumerate(set(server.worker_pids()) - before, 1):
         os.kill(victim, signal.SIGKILL)
         server.stderr.wait(r"was killed by SIGKILL", count=count)
     server.stderr.wait("generation 2 is taken back, 1 serves again: 2 of its workers died in 0 requests")
