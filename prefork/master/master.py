@@ -25,11 +25,12 @@ from ..net.listener import Listener
 from ..net.signals import Signals
 from ..telemetry.lines import ERROR
 from ..telemetry.title import set_title
-from . import molds, requests, start
+from . import requests, start
 from .actions import Abandoned, Action, Baked, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
+from .births import Births
 from .control import Control
 from .crash import Crashes
-from .crew import Child, Crew, spawn
+from .crew import Child, Crew
 from .fleet import Course, Fleet
 from .generation import Failure, failure
 from .molds import Mold, Molds
@@ -43,8 +44,7 @@ from .trial import Trial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from socket import socket
-    from typing import Any, NoReturn
+    from typing import Any
 
     from ..config.settings import Settings
     from .control import Caller
@@ -92,8 +92,6 @@ class Master:
         self.log = log
         self.listeners: list[Listener] = []
         self.server = hooks.Server(settings, log)
-        self._run_worker = run_worker
-        self._preload = preload
         self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
@@ -112,6 +110,18 @@ class Master:
             },
         )
         self._molds = Molds(self._poll, log)
+        self._births = Births(
+            crew=self._crew,
+            molds=self._molds,
+            scoreboard=self._scoreboard,
+            listeners=self.listeners,
+            server=self.server,
+            log=log,
+            settings_of=self._reloads.settings_of,
+            let_go=self._let_go,
+            run_worker=run_worker,
+            preload=preload,
+        )
         self._signals: Signals | None = None
         self._watcher: Watcher | None = None
         self._service = Service(notify.Notify(), self._progresses)
@@ -129,7 +139,6 @@ class Master:
         self._trouble = Failure("")  # the last error that was said
         self._launch: Launch | None = None
         self._started = 0.0
-        self._born = 0
         self._watch_deadline = math.inf
         self._exit_code: int | None = None
 
@@ -166,7 +175,7 @@ class Master:
         if settings.pidfile:
             self._succession.claim(settings.pidfile)
         self._hook("on_starting", self.server, fatal=True)
-        self.listeners = start.listeners(settings, passed)
+        self.listeners.extend(start.listeners(settings, passed))
         self.server.address = tuple(each.text for each in self.listeners)
         self._signals = Signals(SIGNALS)
         self._poll.register(self._signals.fd, select.POLLIN)
@@ -404,46 +413,19 @@ class Master:
 
     def _fork(self, slot: int, generation: int, orders: Iterable[bytes]) -> list[Action]:
         settings = self._reloads.settings_of(generation)
-        self._born += 1
-        facade = hooks.Worker(settings, self.log, age=self._born, ppid=os.getpid(), slot=slot)
+        facade = self._births.facade(slot, generation)
         self._hook("pre_fork", self.server, facade)
         self._scoreboard.set_worker(slot, generation=generation, state=WorkerState.BOOTING)
-
-        def be_worker(theirs: socket) -> NoReturn:
-            self._let_go()
-            self._work(self._boot(generation, facade, theirs))
-
         self._arm_watch(settings)
         try:
-            if settings.preload_app:
-                self._need_mold(generation)
-                self._molds.order(generation, slot, facade.age, self._crew.expect(slot, facade, orders))
-                return []  # it says itself when it is there
-            pid = self._crew.fork(slot, facade, be_worker, orders)
+            pid = self._births.worker(generation, facade, orders)
         except OSError as error:
             self._scoreboard.clear(slot)
             return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
         except PreforkError as fault:
             self._scoreboard.clear(slot)
             return self._fleet.unmade(slot, Failure(str(fault)), time.monotonic())
-        return self._fleet.forked(slot, pid, time.monotonic())
-
-    def _boot(
-        self, generation: int, facade: hooks.Worker, theirs: socket, app: Callable[..., Any] | None = None
-    ) -> Boot:
-        return Boot(
-            settings=self._reloads.settings_of(generation),
-            listeners=self.listeners,
-            channel=theirs,
-            scoreboard=self._scoreboard,
-            slot=facade.slot,
-            generation=generation,
-            master_pid=self.server.pid,
-            log=self.log,
-            server=self.server,
-            worker=facade,
-            app=app,
-        )
+        return self._fleet.forked(slot, pid, time.monotonic()) if pid else []
 
     def _let_go(self) -> None:
         """In a child, all signals blocked: let go of everything that is the master's."""
@@ -459,18 +441,6 @@ class Master:
         if self._watcher is not None:
             self._watcher.disown()
         signals.unblock()
-
-    def _work(self, boot: Boot) -> NoReturn:
-        """In the child: be a worker, whatever happens."""
-        code = 3
-        try:
-            code = self._run_worker(boot)
-        except SystemExit as end:  # the application's: its death tells the master what it needs to know
-            code = end.code if isinstance(end.code, int) else 1
-        except BaseException:
-            self.log.exception("worker %d: unexpected", os.getpid())
-        finally:
-            os._exit(code)
 
     def _strike(self, slot: int, number: int, reason: str) -> None:
         if reason:
@@ -519,34 +489,6 @@ class Master:
 
     # Molds
 
-    def _need_mold(self, generation: int) -> None:
-        """Make sure that the generation has one. Raises OSError and PreforkError."""
-        if self._molds.has(generation):
-            return
-        settings = self._reloads.settings_of(generation)
-
-        def work(slot: int, age: int, theirs: socket, app: Callable[..., Any]) -> NoReturn:
-            facade = hooks.Worker(settings, self.log, age=age, ppid=self.server.pid, slot=slot)
-            self._work(self._boot(generation, facade, theirs, app))
-
-        def be_mold(ours: socket) -> NoReturn:
-            code = 3
-            try:
-                self._let_go()
-                from . import mold
-
-                code = mold.Mold(ours, self.log, lambda: self._preload(settings, self.log), work).run()
-            except SystemExit as end:  # the application's, as in a worker
-                code = end.code if isinstance(end.code, int) else 1
-            except BaseException:
-                self.log.exception("mold %d: unexpected", os.getpid())
-            finally:
-                os._exit(code)
-
-        molds.adopt_orphans()
-        pid, ours = spawn(be_mold)
-        self._molds.enter(generation, pid, ours, settings.boot_timeout or math.inf)
-
     def _hear_mold(self, mold: Mold) -> None:
         for slot, why in self._molds.hear(mold):
             self._unmade(slot, why)
@@ -562,7 +504,7 @@ class Master:
         wanted = [each.number for each in (fleet.current, fleet.next) if each is not None]
         if mold.imported and not mold.ending and fleet.course is Course.SERVING and mold.generation in wanted:
             try:
-                self._need_mold(mold.generation)
+                self._births.mold(mold.generation)
             except (OSError, PreforkError) as error:
                 self.log.error("no mold can be made now: %s", error)
 

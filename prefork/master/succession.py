@@ -94,8 +94,7 @@ class Succession:
     def close(self, trouble: Failure, exit_code: int) -> None:
         """The master ends. trouble: what was said last, should it be why a predecessor gets no successor."""
         if self._successor is not None:  # it shall not outlive the one that it has not replaced
-            self._successor.end(signal.SIGKILL)
-            os.waitpid(self._successor.pid, 0)
+            self._successor.wait()
         fault = BootError(trouble.cause or "the new master was told to stop", trouble.detail)
         fault.exit_code = exit_code or BootError.exit_code
         self.fail(fault)

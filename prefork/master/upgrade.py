@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import select
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,15 @@ class Successor:
 
     def end(self, number: int) -> None:
         os.kill(self.pid, number)
+
+    def wait(self) -> None:
+        """End it, with the workers that it has made, and wait until it has ended."""
+        self.end(signal.SIGTERM)
+        gone = select.poll()
+        gone.register(self.channel.fileno(), 0)  # POLLHUP comes unasked
+        gone.poll(TERM_TIMEOUT * 1000)
+        self.end(signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def hear(self) -> bool:
         """Take what it has said; False at EOF."""

@@ -1,0 +1,135 @@
+"""How workers and molds come into the world: the fork, and what the new process does first and last.
+
+A worker is forked by the master, or, where its generation preloads, ordered from the generation's mold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from ..config import hooks
+from ..net.channel import Boot
+from . import molds
+from .crew import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from socket import socket
+    from typing import Any, NoReturn
+
+    from ..config.settings import Settings
+    from ..engine.scoreboard import Scoreboard
+    from ..net.listener import Listener
+    from .crew import Crew
+    from .molds import Molds
+
+    App = Callable[..., Any]
+
+
+class Births:
+    """settings_of: of a generation.  let_go: in a new process, close what is the master's.  run_worker,
+    preload: as Master has them.  listeners: the master's own list, filled later."""
+
+    def __init__(
+        self,
+        *,
+        crew: Crew,
+        molds: Molds,
+        scoreboard: Scoreboard,
+        listeners: Sequence[Listener],
+        server: hooks.Server,
+        log: Any,
+        settings_of: Callable[[int], Settings],
+        let_go: Callable[[], None],
+        run_worker: Callable[[Boot], int],
+        preload: Callable[[Settings, Any], App],
+    ) -> None:
+        self._crew = crew
+        self._molds = molds
+        self._scoreboard = scoreboard
+        self._listeners = listeners
+        self._server = server
+        self._log = log
+        self._settings_of = settings_of
+        self._let_go = let_go
+        self._run_worker = run_worker
+        self._preload = preload
+        self._count = 0
+
+    def facade(self, slot: int, generation: int) -> hooks.Worker:
+        """What hooks are given for the next worker."""
+        self._count += 1
+        return self._facade(slot, generation, self._count)
+
+    def worker(self, generation: int, facade: hooks.Worker, orders: Iterable[bytes]) -> int:
+        """Make the worker and return its pid; 0: a mold makes it, and it says itself when it is there.
+
+        Raises OSError and PreforkError.
+        """
+
+        def be_worker(theirs: socket) -> NoReturn:
+            self._let_go()
+            self._work(generation, facade, theirs, None)
+
+        if not self._settings_of(generation).preload_app:
+            return self._crew.fork(facade.slot, facade, be_worker, orders)
+        self.mold(generation)
+        theirs = self._crew.expect(facade.slot, facade, orders)
+        self._molds.order(generation, facade.slot, facade.age, theirs)
+        return 0
+
+    def mold(self, generation: int) -> None:
+        """Make sure that the generation has one. Raises OSError and PreforkError."""
+        if self._molds.has(generation):
+            return
+        settings = self._settings_of(generation)
+
+        def work(slot: int, age: int, theirs: socket, app: App) -> NoReturn:
+            self._work(generation, self._facade(slot, generation, age), theirs, app)
+
+        def be_mold(ours: socket) -> NoReturn:
+            from .mold import Mold
+
+            self._let_go()
+            mold = Mold(ours, self._log, lambda: self._preload(settings, self._log), work)
+            self._run("mold", mold.run)
+
+        molds.adopt_orphans()
+        pid, ours = spawn(be_mold)
+        self._molds.enter(generation, pid, ours, settings.boot_timeout or math.inf)
+
+    def _facade(self, slot: int, generation: int, age: int) -> hooks.Worker:
+        return hooks.Worker(
+            self._settings_of(generation), self._log, age=age, ppid=self._server.pid, slot=slot
+        )
+
+    def _work(self, generation: int, facade: hooks.Worker, theirs: socket, app: App | None) -> NoReturn:
+        """In the child."""
+        boot = Boot(
+            settings=self._settings_of(generation),
+            listeners=list(self._listeners),
+            channel=theirs,
+            scoreboard=self._scoreboard,
+            slot=facade.slot,
+            generation=generation,
+            master_pid=self._server.pid,
+            log=self._log,
+            server=self._server,
+            worker=facade,
+            app=app,
+        )
+        self._run("worker", lambda: self._run_worker(boot))
+
+    def _run(self, what: str, run: Callable[[], int]) -> NoReturn:
+        """In the child: whatever happens, it ends here."""
+        code = 3
+        try:
+            code = run()
+        except SystemExit as end:  # the application's: its death tells the master what it needs to know
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            self._log.exception("%s %d: unexpected", what, os.getpid())
+        finally:
+            os._exit(code)
