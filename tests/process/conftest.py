@@ -76,14 +76,14 @@ def start(project: Project) -> Iterator[Start]:
         def begin(
             *flags: str,
             app: str = "site_app:app",
-            workers: int = 2,
+            workers: int | None = 2,
             handed: bool = True,
             ready: bool = True,
             env: dict[str, str] | None = None,
             **options: Any,
         ) -> Server:
             server = Server(
-                [app, "-w", str(workers), *flags],
+                [app, *(() if workers is None else ("-w", str(workers))), *flags],
                 listeners=[listen()] if handed else [],
                 env={"PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
                 cwd=project.folder,
