@@ -8,7 +8,6 @@ that runs only while requests come.
 from __future__ import annotations
 
 import time
-from random import randint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ class Recycler:
         self._station = reactor.station
         self._most = 0
         if settings.max_requests:
+            from random import randint  # 2 MB of pages in all, where nobody has asked for jitter
+
             self._most = settings.max_requests + randint(0, settings.max_requests_jitter)
         self._memory_limit = settings.max_memory
         self._lifetime = settings.max_lifetime
