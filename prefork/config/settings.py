@@ -194,7 +194,7 @@ class Settings(Record):
         help="what a worker may take to import the application and be ready; 0: no limit")
     drain_delay: float = row(
         "--drain-delay", "time", default=0.0, kind=Span(0, _DAY, zero="off"), change="reload",
-        help="how long to go on accepting after TERM, so that load balancers notice", later=_LATER)
+        help="how long to go on accepting after TERM, so that load balancers notice")
 
     # requests and responses
     limit_request_line: int = row(

@@ -150,8 +150,9 @@ class Fleet:
         """WINCH: drain every worker and keep the master; a reload or `grow` brings workers back."""
         return self._change(0, now)
 
-    def stop(self, now: float) -> list[Action]:
-        """TERM: drain, then exit."""
+    def stop(self, now: float, *, last: bool = False) -> list[Action]:
+        """TERM: drain, then exit. last: nobody serves the listeners behind this server."""
+        self._roster.last = last
         if self.course in (Course.STARTING, Course.SERVING):
             self._close(0, now)
             for worker in self.workers:

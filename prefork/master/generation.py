@@ -21,15 +21,22 @@ class Stage(enum.Enum):
 class Policy:
     """What of the settings matters here. Times are seconds; a timeout of 0 is none."""
 
-    __slots__ = ("bake", "boot_timeout", "graceful_timeout", "size")
+    __slots__ = ("bake", "boot_timeout", "drain_delay", "graceful_timeout", "size")
 
     def __init__(
-        self, *, size: int, boot_timeout: float = 0.0, graceful_timeout: float = 30.0, bake: float = 0.0
+        self,
+        *,
+        size: int,
+        boot_timeout: float = 0.0,
+        graceful_timeout: float = 30.0,
+        drain_delay: float = 0.0,
+        bake: float = 0.0,
     ) -> None:
         self.size = size
         self.bake = bake  # how long it is watched once it serves
         self.boot_timeout = boot_timeout
         self.graceful_timeout = graceful_timeout
+        self.drain_delay = drain_delay  # before a drain of the whole server
 
 
 class Failure:

@@ -206,12 +206,13 @@ class Master:
         self._succession.close(self._trouble, self._exit_code or 0)
         self._stop_listening()
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, delay: float = 0.0) -> None:
         """Let the workers be the last to hold the listeners: once they have closed them, having accepted who
-        waits, new clients are refused and not left to wait for nobody."""
+        waits, new clients are refused and not left to wait for nobody. They do so after that delay."""
         self._molds.end_all()
         for each in self.listeners:
-            each.unlink()
+            if not delay:
+                each.unlink()
             each.close()
 
     def _report(self, exit_code: int) -> None:
@@ -274,11 +275,13 @@ class Master:
             case signal.SIGCHLD:
                 self._reap()
             case signal.SIGTERM:
-                self.log.info("TERM: draining, for %g s at most", self.settings.graceful_timeout)
+                delay = self.settings.drain_delay
+                soon = f"accepting for {delay:g} s more, then " if delay else ""
+                self.log.info("TERM: %sdraining, for %g s at most", soon, self.settings.graceful_timeout)
                 self._service.stopping("draining", now)
                 self._succession.stopping()
-                self._stop_listening()
-                self._act(fleet.stop(now))
+                self._stop_listening(delay)
+                self._act(fleet.stop(now, last=True))
             case signal.SIGINT | signal.SIGQUIT:
                 self.log.info("%s: stopping", signals.name(number))
                 self._service.stopping("stopping", now)

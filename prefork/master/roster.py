@@ -31,6 +31,7 @@ class Roster:
     def __init__(self, slots: int, out: list[Action]) -> None:
         self.workers = [Worker(slot) for slot in range(slots)]
         self._out = out
+        self.last = False  # whoever drains now does so because the whole server ends
 
     def of(self, generation: Generation, phases: Container[Phase]) -> list[Worker]:
         return [
@@ -63,8 +64,9 @@ class Roster:
                 worker.deadline = now + WAKE_TIMEOUT
                 self._order(worker, before, channel.WAKE)
             case Phase.TOLD:
-                worker.deadline = now + policy_of(worker).graceful_timeout
-                self._order(worker, before, channel.DRAIN)
+                policy = policy_of(worker)
+                worker.deadline = now + policy.graceful_timeout + (policy.drain_delay if self.last else 0.0)
+                self._order(worker, before, channel.FINISH if self.last else channel.DRAIN)
             case Phase.DRAINING if before is Phase.TOLD:
                 worker.deadline = deadline
             case Phase.DRAINING:

@@ -78,6 +78,7 @@ def policy(settings: Settings) -> Policy:
         size=settings.workers,
         boot_timeout=settings.boot_timeout,
         graceful_timeout=settings.graceful_timeout,
+        drain_delay=settings.drain_delay,
         bake=settings.bake,
     )
 

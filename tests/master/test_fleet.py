@@ -484,6 +484,16 @@ def test_stop_drains_then_exits() -> None:
     assert world.fleet.wake == math.inf
 
 
+def test_stop_of_the_last_server_says_so_and_waits_for_the_delay() -> None:
+    world = serving(1, graceful_timeout=7, drain_delay=3)
+    world.do(world.fleet.stop(world.now, last=True))
+    assert world.taken() == [Send(0, channel.FINISH)]
+    world.pass_time(9.9)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
+
+
 def test_stop_kills_who_does_not_drain_in_time() -> None:
     world = serving(1, graceful_timeout=7)
     world.do(world.fleet.stop(world.now))
