@@ -33,6 +33,9 @@ def test_the_engines_own():
         errors.OVERLOADED: 503,
         errors.REQUEST_TIMEOUT: 504,
         errors.SPOOL_FAILED: 503,
+        errors.SCHEME_CONFLICT: 400,
+        errors.UNDERSCORE: 400,
+        errors.CONNECT: 501,
     }
 
 
