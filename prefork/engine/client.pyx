@@ -63,7 +63,7 @@ cdef extern from "poll.h" nogil:
 
 cdef enum:
     VECTORS = 16         # iovecs a flush
-    FILE_STEP = 1 << 30  # bytes a sendfile call; the kernel takes what the socket has room for
+    SHARE = 1 << 20      # bytes a turn: a client that reads as fast as we send must not keep the others waiting
 
 # state -> the states that may follow it. Tests walk every pair.
 FOLLOWS = {
@@ -203,14 +203,17 @@ cdef class Client(Member):
         return 0
 
     cdef int flush(self) except -1:
-        """Send what is pending, then the file, as far as the kernel takes them."""
+        """Send what is pending, then the file, as far as the kernel takes them, and a turn's share at most."""
         cdef iovec vectors[VECTORS]
         cdef msghdr message
         cdef object data
         cdef Py_ssize_t i, n
         cdef ssize_t sent
         cdef size_t size, offered
+        cdef size_t share = 0
         while self.pending_size:
+            if share >= SHARE:
+                return 0
             n = min(PyList_GET_SIZE(self.pending), <Py_ssize_t>VECTORS)
             offered = 0
             for i in range(n):
@@ -232,6 +235,7 @@ cdef class Client(Member):
                     self.gone = True
                 return 0
             self.pending_size -= sent
+            share += sent
             if self.state == FLUSH and sent:
                 self.station.enqueue(self, WAIT_WRITE)
             size = sent
@@ -251,10 +255,11 @@ cdef class Client(Member):
 
     cdef int send_file(self) except -1:
         cdef ssize_t sent
+        cdef size_t share = 0
         while self.file_left:
-            sent = sendfile(
-                self.descriptor, self.file_descriptor, &self.file_at, min(self.file_left, <uint64_t>FILE_STEP)
-            )
+            if share >= SHARE:
+                return 0
+            sent = sendfile(self.descriptor, self.file_descriptor, &self.file_at, min(self.file_left, <uint64_t>SHARE))
             if sent < 0:
                 if errno == EINTR:
                     continue
@@ -269,6 +274,7 @@ cdef class Client(Member):
                 self.cut = True
                 break
             self.file_left -= sent
+            share += sent
             if self.state == FLUSH:
                 self.station.enqueue(self, WAIT_WRITE)
         return self.release_file()

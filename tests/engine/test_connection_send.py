@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import MOMENT, WAIT_WRITE, Answer, Client, Rig, get, is_open, undated
+from harness import MOMENT, PATIENCE, WAIT_WRITE, Answer, Client, Rig, get, is_open, undated
 
 
 def text(size: int, seed: int = 0) -> bytes:
@@ -416,6 +416,31 @@ def test_head_goes_before_the_file(content: Path, count: int) -> None:
             assert answer.status == 103
             data = answer.rest
         assert Answer(data).body == text(100_000)
+
+
+def test_others_get_their_turn_while_a_file_is_read_as_fast_as_it_is_sent(content: Path) -> None:
+    """A mebibyte a turn, however much the socket takes."""
+    size = 32 << 20
+    os.truncate(content, size)
+    log: list[str] = []
+    with Rig(served(content, log), tcp=True) as rig:
+        client = rig.client().send(get())
+        reader = os.fork()
+        if reader == 0:
+            client.sock.setblocking(True)
+            left = size
+            while left > 0:
+                left -= len(client.sock.recv(1 << 20)) or size
+            os._exit(0)
+        turns = 0
+        while client.state != "OPEN" or not rig.worker.requests:
+            assert rig.turn(PATIENCE)
+            turns += 1
+        assert os.waitpid(reader, 0)[1] == 0
+        assert turns >= 32
+        assert log == ["close"]
+        client.close()
+        rig.until(lambda: client.state == "CLOSED")
 
 
 def test_file_behind_what_was_written(content: Path) -> None:
