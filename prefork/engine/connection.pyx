@@ -358,6 +358,7 @@ cdef class Connection(Responder):
         cdef Station station = self.station
         cdef Response response = self.response
         cdef bint broken = self.gone or self.cut
+        cdef char byte
         if broken and self.until_close:
             self.abort_visibly()
         if self.file is not None:
@@ -396,8 +397,9 @@ cdef class Connection(Responder):
                 self.watch(EPOLLIN)
             station.enqueue(self, WAIT_HEAD if self.fresh else WAIT_IDLE)
             return PIPELINED if self.fresh else KEEP
-        if self.asked_close and not self.fresh:
-            # The client said that it sends no more (RFC 9112 9.6): nothing can be lost by closing at once.
+        if self.asked_close and not self.fresh and not (self.exchange.body_in and recv(self.descriptor, &byte, 1, MSG_PEEK) > 0):
+            # The client said that it sends no more (RFC 9112 9.6): nothing can be lost by closing at once. But some
+            # send a line end behind a body (RFC 9112 2.2), and to close over unread bytes would be a reset.
             return self.drop()
         return self.linger()
 
@@ -443,6 +445,7 @@ cdef class Connection(Responder):
             text = answer[1] + self.station.stamp[:self.station.stamp_len] + answer[2]
             if not self.head_only:
                 text += answer[3]
+                self.exchange.body_out = len(answer[3])
             send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL)
             self.response.sent = True
             self.exchange.status = answer[0]

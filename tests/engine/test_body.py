@@ -494,6 +494,7 @@ def test_reader_in_another_thread_ends_with_the_request() -> None:
         assert [getattr(fault, "code", None) for fault in faults] == [0]
         assert client.state == "CLOSED"
         assert Answer(client.take()).status == 504
+        assert rig.worker.statuses[5] == 1
 
 
 def test_reading_nothing_reads_nothing() -> None:

@@ -394,6 +394,26 @@ def test_retired_connection_with_pipelined_bytes_is_served() -> None:
         assert contents(client.take()) == [b"GET /a ", b"GET /b "]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_line_end_behind_a_body_is_no_reason_for_a_reset(apart: bool) -> None:
+    """RFC 9112 2.2: some clients send one. To close over unread bytes would be a reset."""
+    with Rig(echo, tcp=True) as rig:
+        client = rig.client()
+        data = post(b"body", "/", CLOSE)
+        if apart:
+            client.send(data[:-4])
+            rig.until(lambda: client.state == "BODY")
+            data = data[-4:]
+        client.send(data + b"\r\n")
+        rig.until(lambda: client.state == "LINGER")
+        got = b""
+        while not client.ended:
+            got += client.take()
+        assert (contents(got), client.ended) == ([b"POST / body"], "eof")
+        client.close()
+        rig.until(lambda: client.state == "CLOSED")
+
+
 def test_what_came_in_time_is_not_too_late() -> None:
     """A request that holds the loop holds it from reading, too: what waits in the kernel is read before it is
     judged by deadlines that have passed meanwhile."""
