@@ -82,6 +82,18 @@ def test_pipeline_in_order(cases: Any) -> None:
             assert client.response().body == f"GET /echo/{number} ".encode()
 
 
+def test_pipeline_of_slow_and_fast(cases: Any) -> None:
+    """The fast ones are not answered before the slow ones in front of them, whichever thread runs what."""
+    targets = [f"/slow?seconds={0.03 * (number % 2)}&{number}" for number in range(8)]
+    with cases.server.connect() as client:
+        client.send(
+            b"".join(request_bytes("GET", target) + request_bytes("GET", "/echo") for target in targets)
+        )
+        for _ in targets:
+            assert client.response().body == b"slow"
+            assert client.response().body == b"GET /echo "
+
+
 def test_pipeline_of_bodies(cases: Any) -> None:
     """Every framing behind every other, in one segment: the next request begins where the body ends."""
     parts = []

@@ -1,7 +1,7 @@
 """Many mixed requests leave memory and descriptors where they were.
 
-200,000 of them on a sync worker (issue 2), 100,000 on the others (issue 3), compared with the first tenth. The
-usual run does 20,000; PREFORK_TEST_FULL=1 does all.
+200,000 of them on a sync worker (issue 2), 100,000 on the others (issue 3), compared with the first tenth.
+The usual run does 20,000; PREFORK_TEST_FULL=1 does all.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def test_level(server: Any, worker_class: str) -> None:
         running.get("/hello")
         return len(procfs.descriptors(pid))
 
-    fresh = quiet()
+    fresh, threads = quiet(), procfs.threads(pid)
     load.run(warm)
     until(lambda: quiet() <= fresh, f"descriptors: {procfs.descriptors(pid)}")
     memory = procfs.resident(pid)
@@ -119,4 +119,5 @@ def test_level(server: Any, worker_class: str) -> None:
     until(lambda: quiet() <= fresh, f"descriptors: {procfs.descriptors(pid)}")
     grown = procfs.resident(pid) - memory
     assert running.worker_pids() == [pid]
+    assert procfs.threads(pid) == threads
     assert grown < ALLOWED, f"{grown} bytes more after {total} requests than after {warm}"
