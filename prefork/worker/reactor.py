@@ -133,6 +133,9 @@ class Reactor:
             self.drain(deadline)
             closed()
 
+        if self.closed:  # parked: the backlog is for those who accept
+            over()
+            return
         self._last_call = LastCall(self, self._acceptors, self._boot.listeners, over)
         self.later(delay, self._last_call.begin)
         self.later(max(0.0, deadline - time.monotonic()), self.stop)
