@@ -52,6 +52,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # program that the application starts (execve(2)); a handler is not.
 DROPPED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 SIGNALS = (*ENDING, signal.SIGUSR1, *DROPPED)
+LEAVE_TIME = 0.25  # seconds to answer whoever still waits, and to run what runs at exit
 
 
 def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
@@ -241,7 +242,7 @@ class Worker:
         self._leaving = True
         self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
         assert self._reactor is not None
-        self._reactor.drain(time.monotonic() + self.settings.graceful_timeout)
+        self._reactor.drain(self._drain_deadline())
         self._let_go()
         if why:  # behind it: who reads it may count on a new client being another worker's
             self.log.info(why, os.getpid())
@@ -253,8 +254,12 @@ class Worker:
         self._leaving = True
         assert self._reactor is not None
         delay = self.settings.drain_delay
-        deadline = time.monotonic() + delay + self.settings.graceful_timeout
-        self._reactor.finish(deadline, self._closed, delay=delay)
+        self._reactor.finish(self._drain_deadline() + delay, self._closed, delay=delay)
+
+    def _drain_deadline(self) -> float:
+        """A little before the master's own, which ends the process whatever it is at."""
+        timeout = self.settings.graceful_timeout
+        return time.monotonic() + timeout - min(timeout / 10, LEAVE_TIME)
 
     def _closed(self) -> None:
         self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
