@@ -33,7 +33,7 @@ class Held:
 
 
 class Gate:
-    """Where requests for /hold wait. Their sockets are the application's, so greenlets wait as greenlets do."""
+    """Where requests for /hold wait. The sockets are the application's, so greenlets wait as such."""
 
     def __init__(self) -> None:
         self._listener = listen()

@@ -1,7 +1,8 @@
-"""An application whose requests do not end by themselves: /KIND/WHEN, WHEN being before or after the head is sent.
+"""An application whose requests do not end by themselves: /KIND/WHEN.
 
-Each says on the FIFO which process has it, then goes on for longer than any test waits. "mutex" holds the GIL in
-a call that no signal ends; "stubborn" catches whatever is raised in it.
+WHEN is before or after the head is sent. Each says on the FIFO which process has it, then goes on for longer
+than any test waits. "mutex" holds the GIL in a call that no signal ends; "stubborn" catches whatever is
+raised in it.
 """
 
 from __future__ import annotations

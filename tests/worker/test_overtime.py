@@ -1,4 +1,4 @@
-"""A request past its deadline, as a table: worker class, what it hangs in, whether its head is sent (DESIGN section 6).
+"""A request past its deadline, as a table: worker class, what it hangs in, whether its head is sent.
 
 Each row is a server of its own with two workers; they run side by side, for some take seconds by design: what
 cannot be interrupted is given up after two, and what holds the GIL is aborted after five.
@@ -47,7 +47,7 @@ class Course:
 
     answer: Any  # the response, or None where there was none
     took: float
-    mate: Any  # a kept-alive client of the same worker, that asks while the request hangs; None: it was cut off
+    mate: Any  # a kept-alive client of the same worker, asking while the request hangs; None: cut off
     strangers: list[Any]  # new clients meanwhile
     hung: int  # pid
     lives: bool
@@ -55,7 +55,7 @@ class Course:
 
 
 def run(row: Row, folder: Path) -> Course:
-    worker_class, kind, when = row
+    worker_class, _, _ = row
     heard = Events(folder / "events")
     flags = ["hangs:application", "-w", "2", "--timeout", str(TIMEOUT), "--graceful-timeout", "10"]
     path = f"{HERE}:{APPS}"
