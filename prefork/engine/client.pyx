@@ -286,6 +286,7 @@ cdef class Client(Member):
         cdef int64_t deadline = monotonic_ns() + station.queues[<int>WAIT_WRITE].span
         cdef int64_t left
         cdef uint64_t before
+        cdef int found
         while self.pending_size > station.response_limit // 2 and not self.gone:
             if station.wait_writable is not None:
                 if not station.wait_writable(self, deadline):
@@ -299,8 +300,11 @@ cdef class Client(Member):
                 ready.fd = self.descriptor
                 ready.events = POLLOUT
                 with nogil:
-                    poll(&ready, 1, <int>min(left, <int64_t>60000))
+                    found = poll(&ready, 1, <int>min(left, <int64_t>60000))
                 PyErr_CheckSignals()  # RequestTimeout comes out of a handler
+                if found <= 0:
+                    # Room for a few bytes is there at times, but none that POLLOUT would tell of: no progress.
+                    continue
             before = self.pending_size
             self.flush()
             if self.pending_size < before:
