@@ -87,6 +87,19 @@ class Site:
     def wait_host(self, number: int, state: str) -> None:
         until(lambda: self.host(number).split()[0] == state, f"web{number} is {state}")
 
+    def wait_steady(self, number: int) -> None:
+        """Up, and for longer than two checks take: a check that met the restart has come and gone."""
+        until(lambda: self._up_for(number) >= 3, f"web{number} is up for good")
+
+    def _up_for(self, number: int) -> int:
+        header, *rows = self.tell("show stat").lstrip("# ").splitlines()
+        names = header.split(",")
+        for row in rows:
+            facts = dict(zip(names, row.split(","), strict=False))
+            if facts.get("pxname") == "prefork" and facts.get("svname") == f"web{number}":
+                return int(facts["lastchg"]) if facts["status"].startswith("UP") else -1
+        return -1
+
     def tell(self, words: str) -> str:
         """Ask HAProxy's runtime API."""
         with socket.socket(socket.AF_UNIX) as client:
@@ -167,11 +180,12 @@ def test_drain_delay(site: Site) -> None:
     features.need_setting("drain_delay")
     for number in (1, 2):
         restart(site, number, "--drain-delay 2")
+        site.wait_steady(number)
     with Swarm(site.door, visitors()) as swarm:
         for number in (1, 2):
             assert swarm.wait_more(200)
             restart(site, number, "--drain-delay 2")
-            site.wait_host(number, "UP")
+            site.wait_steady(number)
             assert swarm.wait_more(200)
     assert swarm.tally.counts[Outcome.OK] == swarm.tally.total, swarm.tally.describe()
 
