@@ -8,7 +8,7 @@ the next is accepted, so nothing waits in a busy worker that an idle one could t
 
 from __future__ import annotations
 
-from select import EPOLLEXCLUSIVE, EPOLLIN
+from select import EPOLLEXCLUSIVE, EPOLLIN, POLLIN, poll  # bound before gevent takes poll away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +62,11 @@ class Acceptor:
         settle = self._reactor.settle
         for _ in range(BATCH):
             if not self._reactor.has_room():
-                self._pause()
-                break
+                if not self._somebody_waits():
+                    break
+                if not self._reactor.make_room():
+                    self._pause()
+                    break
             if self._patience:
                 self._patience = False
             elif (sibling := self._endpoint.lighter_sibling()) >= 0:
@@ -72,7 +75,7 @@ class Acceptor:
             try:
                 connection = accept()
             except OSError:
-                if not self._make_room():
+                if not self._free_descriptor():
                     break
                 continue
             if connection is None:
@@ -88,14 +91,20 @@ class Acceptor:
     def _leave_to(self, sibling: int) -> None:
         self._reactor.scoreboard.nudge(sibling)
         self.close()
-        self._reactor.later(LOOK_AWAY, self._resume)
+        self._reactor.later(LOOK_AWAY, self.resume)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Watch the listener again, if it is time to."""
         if not self._reactor.closed:
             self._patience = True
             self.open()
 
-    def _make_room(self) -> bool:
+    def _somebody_waits(self) -> bool:
+        listener = poll()
+        listener.register(self._endpoint.descriptor, POLLIN)
+        return bool(listener.poll(0))
+
+    def _free_descriptor(self) -> bool:
         """Out of descriptors: close the connection that has been idle longest. False: there is none."""
         if self._reactor.close_idle():
             return True
@@ -107,4 +116,5 @@ class Acceptor:
         """No room for a connection: look away for a while, for the listener stays ready."""
         if not self._reactor.closed:
             self.close()
-            self._reactor.later(FULL, self._resume)
+            self._reactor.crowded = True
+            self._reactor.later(FULL, self.resume)

@@ -89,6 +89,10 @@ class GeventReactor(Reactor):
                 self._waiting.append(connection)
         return False
 
+    def has_room(self) -> bool:
+        # What comes behind a connection that was accepted for nobody is a sibling's, if one has room.
+        return super().has_room() and (self._greenlets < self._limit or bool(self._parked))
+
     def interrupt(self, connection: Connection) -> bool:
         task = self._task_of(connection)
         if task is None or not connection.inside_application:
@@ -204,6 +208,8 @@ class GeventReactor(Reactor):
                 task.connection = None
                 del connection
                 self._parked.append(me)
+                if self.crowded:
+                    self.has_room_again()
                 connection = hub_switch()
 
     def _wait(self, event: int, connection: Connection, deadline_ns: int) -> bool:

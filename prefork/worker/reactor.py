@@ -54,6 +54,7 @@ class Reactor:
         self.scoreboard = boot.scoreboard
         self.draining = False
         self.closed = False  # accepts nothing: parked, or draining
+        self.crowded = False  # an acceptor looks away until there is room
         self._boot = boot
         settings = boot.settings
         if "logging" in sys.modules:
@@ -250,11 +251,15 @@ class Reactor:
         """Whether one more connection may be accepted."""
         return not self.closed
 
-    def make_room(self, limit: int) -> bool:
-        """Hold at most `limit` connections: the one idle longest makes way. False: none is idle."""
-        if self.station.held() < limit:
-            return True
-        return self.close_idle()
+    def has_room_again(self) -> None:
+        """Do not let those wait any longer for whom there was no room."""
+        self.crowded = False
+        for acceptor in self._acceptors:
+            acceptor.resume()
+
+    def make_room(self) -> bool:
+        """There is none, and somebody waits: let an idle connection go for it. False: none is idle."""
+        return False
 
     def close_idle(self) -> bool:
         """Close the connection that has been idle longest. False: none is."""

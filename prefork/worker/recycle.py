@@ -34,7 +34,7 @@ class Recycler:
         self._memory_limit = settings.max_memory
         self._lifetime = settings.max_lifetime
         self._above = 0  # samples in a row
-        self._sampled = -1  # requests answered at the last sample
+        self._sampled = 0  # requests answered at the last sample, or when the next was ordered
         self._sampling = False  # a sample is due
 
     def start(self) -> None:
@@ -52,6 +52,7 @@ class Recycler:
             return
         if self._memory_limit and not self._sampling:
             self._sampling = True
+            self._sampled = self._station.answered()
             self._reactor.later(INTERVAL, self._sample)
         self._set_quota()
 

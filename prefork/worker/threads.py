@@ -78,7 +78,10 @@ class ThreadReactor(Reactor):
         return span
 
     def has_room(self) -> bool:
-        return super().has_room() and self.make_room(self._connections)
+        return super().has_room() and self.station.held() < self._connections
+
+    def make_room(self) -> bool:
+        return not self.closed and self.close_idle()
 
     def interrupt(self, connection: Connection) -> bool:
         # It takes effect at the thread's next bytecode; a thread that is blocked in the kernel has none.

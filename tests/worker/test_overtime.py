@@ -120,7 +120,7 @@ def courses(
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.path == Path(__file__) and hasattr(item, "callspec")
     }
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(10) as pool:
         futures: dict[Row, Future[Course]] = {
             row: pool.submit(run, row, tmp_path_factory.mktemp("-".join(row)))
             # The long ones first.

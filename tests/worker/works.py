@@ -25,6 +25,8 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
         case "say":
             say(query)
             text = query
+        case "echo":
+            text = query
         case "sleep":
             time.sleep(float(query))
             text = query
