@@ -79,10 +79,15 @@ def pack(name: str, folder: Path) -> Path:
             wheel.write(source, place)
             record.append(f"{place},,")
         info = f"{stem}.dist-info"
-        for about in ("METADATA", "entry_points.txt"):
-            if text := found.read_text(about):
-                wheel.writestr(f"{info}/{about}", text)
-                record.append(f"{info}/{about},,")
+        # A checkout whose root is on sys.path is found by its egg-info, which calls the same file PKG-INFO.
+        about = {
+            "METADATA": found.read_text("METADATA") or found.read_text("PKG-INFO"),
+            "entry_points.txt": found.read_text("entry_points.txt"),
+        }
+        for kind, text in about.items():
+            if text:
+                wheel.writestr(f"{info}/{kind}", text)
+                record.append(f"{info}/{kind},,")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "\n".join([*record, f"{info}/WHEEL,,", f"{info}/RECORD,,", ""]))
     return path
