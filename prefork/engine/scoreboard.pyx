@@ -60,7 +60,7 @@ cdef extern from *:
     int64_t prefork_load(const int64_t *) noexcept nogil
 
 cdef enum:
-    LATELY_NS = 3000000
+    LATELY_NS = 5000000
 
 
 cdef int64_t now_ns() noexcept nogil:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .reactor import Reactor
 
 BATCH = 64  # connections a turn; connections already open want their turn too
-LOOK_AWAY = 0.002  # seconds for a nudged sibling to accept, before this worker does it after all
+LOOK_AWAY = 0.005  # seconds for a nudged sibling to accept, before this worker does it after all
 FULL = 0.05  # seconds before accept is tried again by a worker that has no room
 LOST = 8  # Outcome, engine/connection.pxd
 
