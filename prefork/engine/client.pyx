@@ -243,10 +243,11 @@ cdef class Client(Member):
             while i < n and size >= vectors[i].iov_len:
                 size -= vectors[i].iov_len
                 i += 1
+            # All is right before the first of them goes: the end of a bytes object of the application's own may
+            # run anything, this function included.
+            self.pending_at = size if i else self.pending_at + size
             if i:
                 del self.pending[:i]
-                self.pending_at = 0
-            self.pending_at += size
             if <size_t>sent < offered:
                 return 0
         if self.file is not None:

@@ -202,7 +202,7 @@ cdef class Connection(Responder):
             outcome = self.read_body()
         elif self.state == FLUSH:
             self.flush()
-            if self.gone or not (self.pending_size or self.file is not None):
+            if self.state == FLUSH and (self.gone or not (self.pending_size or self.file is not None)):
                 return self.finish()
             return KEEP
         elif self.state == LINGER:

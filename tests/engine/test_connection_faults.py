@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import sys
@@ -374,3 +375,82 @@ def test_loop_that_turns_inside_a_request() -> None:
         assert rig.worker.running == 0
         assert all(view.start_ns == 0 for view in rig.scoreboard.requests(0))
         assert rig.station.overdue() == []
+
+
+class Turning:
+    """An object of the application's whose end makes the loop turn, as one that switches greenlets does."""
+
+    def __init__(self, rig: Rig, ends: list[str]) -> None:
+        self.rig = rig
+        self.ends = ends
+
+    def __del__(self) -> None:
+        self.ends.append("end")
+        self.rig.turns()
+
+
+class TurningData(bytes):
+    """A chunk of that kind."""
+
+    rig: Rig
+    ends: list[str]
+
+    def __del__(self) -> None:
+        self.ends.append("end")
+        self.rig.turns()
+
+
+def test_finalizers_that_turn_the_loop() -> None:
+    """Whatever is let go of at the end of a request may run anything, this connection's own turn included."""
+    ends: list[str] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["mine"] = Turning(rig, ends)
+        headers = [("X", "y")]
+        start_response("200 OK", headers)
+        holder = Turning(rig, ends)
+        return (chunk for chunk, _ in ((b"one", holder), (b"two", environ)))
+
+    with Rig(app) as rig:
+        clients = [rig.client().send(get() * 3) for _ in range(3)]
+        rig.turns()
+        for client in clients:
+            data = client.take()
+            for _ in range(3):
+                answer = Answer(data)
+                assert (answer.body, answer.whole) == (b"onetwo", True)
+                data = answer.rest
+            assert (data, client.state) == (b"", "OPEN")
+        assert rig.faults == []
+        assert ends == ["end"] * 18
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_chunks_whose_end_turns_the_loop(seed: int) -> None:
+    """The next turn is inside the one that has sent the chunk before."""
+    chance = random.Random(seed)
+    chunks = [b"%04d" % number * chance.choice([1, 20, 20, 500, 3000]) for number in range(200)]
+    ends: list[str] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        for data in chunks:
+            chunk = TurningData(data)
+            chunk.rig, chunk.ends = rig, ends
+            yield chunk
+
+    with Rig(app) as rig:
+        client = rig.client()
+        client.narrow(chance.choice([1, 9_000, 20_000]))
+        client.send(get())
+        rig.turns(limit=100)
+        data = b""
+        while more := client.take(chance.choice([1_000, 5_000, 20_000, 50_000])):
+            data += more
+            rig.turns(limit=100)
+        answer = Answer(data)
+        assert answer.body == b"".join(chunks)
+        assert answer.whole
+        assert ends == ["end"] * len(chunks)
+        assert client.state == "OPEN"
+        assert rig.faults == []
