@@ -5,5 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 for folder in (Path(__file__).parents[1] / "corpus", Path(__file__).parent):
     sys.path.insert(0, str(folder))
+
+from answers import text  # noqa: E402
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """A file of 100,000 bytes."""
+    path = tmp_path / "content"
+    path.write_bytes(text(100_000))
+    return path
