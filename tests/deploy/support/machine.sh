@@ -16,9 +16,16 @@ all=$root/all
 mount -t proc proc "$all/proc"
 # Devices of its own: what is done to their modes inside is not done to this machine's.
 mount -t tmpfs -o mode=755,nosuid tmpfs "$all/dev"
-for device in null zero full random urandom tty; do
-    cp -a "/dev/$device" "$all/dev/"
-done
+while read -r name number; do
+    mknod -m 666 "$all/dev/$name" c "${number%,*}" "${number#*,}"
+done << END
+null 1,3
+zero 1,5
+full 1,7
+random 1,8
+urandom 1,9
+tty 5,0
+END
 mkdir "$all/dev/pts" "$all/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$all/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$all/dev/shm"
