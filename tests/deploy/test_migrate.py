@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from gunicorn.config import KNOWN_SETTINGS
 
 from prefork.config import argv
 from prefork.config.foreign import FOREIGN
@@ -104,9 +105,8 @@ def test_what_is_lost_is_said(file: Path) -> None:
 
 
 def test_every_name_of_gunicorn_has_an_answer(tmp_path: Path) -> None:
-    """gunicorn's own list, where it is installed: each name is a setting of ours or is known to be none."""
-    config = pytest.importorskip("gunicorn.config")
-    names = {setting.name for setting in config.KNOWN_SETTINGS}
+    """gunicorn's own list: each name is a setting of ours or is known to be none."""
+    names = {setting.name for setting in KNOWN_SETTINGS}
     assert names - {"config", "check_config", "print_config"} <= ROWS.keys() | FOREIGN.keys()
 
 
