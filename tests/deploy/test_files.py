@@ -60,7 +60,7 @@ def test_who_is_believed(backend: Callable[..., Backend], source: str, scheme: s
 def test_caddy(
     backend: Callable[..., Backend], outside_program: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """The file is valid, and forwards what it should; over plain HTTP, for certificates need a public name."""
+    """The file is valid and forwards what it should; over plain HTTP: certificates need a public name."""
     caddy = outside_program("caddy")
     text = (DEPLOY / "caddy" / "Caddyfile").read_text()
     validated = subprocess.run(
