@@ -52,11 +52,13 @@ def test_idle_clients(start: Start, descriptors: int, flags: tuple[str, ...]) ->
     server = start(*flags, limits={"NOFILE": descriptors})
     (worker,) = server.worker_pids()
     crowd = [kept_client(server) for _ in range(100)]  # whatever is made once, is made
+    greenlets = server.get("/greenlets").text
     before, threads = private(worker), procfs.threads(worker)
     crowd += [kept_client(server) for _ in range(CROWD - 100)]
     each = (private(worker) - before) / (CROWD - 100)
     assert each < EACH
     assert procfs.threads(worker) == threads
+    assert server.get("/greenlets").text == greenlets
     # All are there still, the first and the last.
     for client in (crowd[0], crowd[-1]):
         client.sendall(request_bytes("GET", "/pid"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -33,6 +35,8 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
         case "leak":
             kept.append(b"x" * int(query))
             text = str(os.getpid())
+        case "greenlets":
+            text = str(greenlets())
         case "queue":
             text = str(environ["prefork.queue_ms"])
         case "length":
@@ -49,6 +53,15 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
     body = text.encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def greenlets() -> int:
+    """How many are alive: the hub, this request's, those that wait or are parked. None without gevent."""
+    if "gevent" not in sys.modules:
+        return 0
+    from greenlet import greenlet
+
+    return sum(isinstance(each, greenlet) for each in gc.get_objects())
 
 
 def deadline(found: Any, how: str) -> str:
