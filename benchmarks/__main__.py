@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +22,12 @@ from benchmarks.cases import Case, Kind
 from benchmarks.probes import Bench
 from benchmarks.servers import BY_NAME as SERVERS
 from benchmarks.servers import CannotRun, Job, Server, Tools
-from benchmarks.turns import Progress, plan, play
+from benchmarks.turns import TURN_SECONDS, Progress, Turn, TurnTooLong, plan, play, time_limit
 
 HERE = Path(__file__).parent
 TARGETS = HERE / "targets.toml"
 FILE_BYTES = 10 << 20
+MOST_ROUNDS = 9  # of a run that is limited by --minutes
 
 
 def main() -> int:
@@ -49,8 +53,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--case", action="append", metavar="NAME", help="only this case (repeat for more)")
     what.add_argument("--server", action="append", metavar="NAME", help="only this server (repeat for more)")
     what.add_argument("--quick", action="store_true", help="a few cases and servers, in under 3 minutes")
-    what.add_argument("--rounds", type=int, help="rounds (3; quick 2)")
-    what.add_argument("--seconds", type=int, help="seconds of load in a turn (3; quick 1)")
+    what.add_argument("--rounds", type=int, help="rounds (3; quick 2; with --minutes as many as fit)")
+    what.add_argument("--seconds", type=int, help="seconds of load in a turn (3; quick and --minutes 1)")
+    what.add_argument(
+        "--minutes",
+        type=int,
+        help="begin nothing after so many: each case once, then more rounds of what varies, while they fit",
+    )
     what.add_argument("--no-manners", action="store_true", help="do not look first how the servers behave")
     what.add_argument("--list", action="store_true", help="list cases and servers, and end")
     where = parser.add_argument_group("where")
@@ -121,8 +130,10 @@ def measure(options: argparse.Namespace, targets: list[judge.Target]) -> archive
     if not shutil.which("wrk"):
         raise UsageError("wrk is not installed (apt-get install wrk)")
     cases, servers = choose(options, targets)
-    rounds = options.rounds or (2 if options.quick else 3)
-    seconds = options.seconds or (1 if options.quick else 3)
+    began = time.monotonic()
+    until = began + options.minutes * 60 if options.minutes else math.inf
+    rounds = options.rounds or (MOST_ROUNDS if options.minutes else 2 if options.quick else 3)
+    seconds = options.seconds or (1 if options.quick or options.minutes else 3)
     cores = machine.choose_cores(options.server_core, options.load_core)
     if not cores.apart:
         print(
@@ -135,15 +146,16 @@ def measure(options: argparse.Namespace, targets: list[judge.Target]) -> archive
         command=f"python -m benchmarks {shlex.join(anonymous(sys.argv[1:]))}".strip(),
         rounds=rounds,
         seconds=seconds,
+        minutes=options.minutes or 0,
         facts=machine.facts(cores),
         versions=versions(options, servers),
     )
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         tools = Tools(options.peers / "bin", options.prefork / "bin", build_limit(Path(scratch)))
-        bench = Bench(tools, cores, Path(scratch), seconds)
+        bench = Bench(tools, cores, Path(scratch), seconds, warm_seconds=min(1.0, seconds / 2))
         (bench.scratch / "10mb.bin").write_bytes(os.urandom(FILE_BYTES))
         run.commands = commands(servers, tools)
-        turns = plan(cases, servers, rounds)
+        turns = plan(cases, servers, rounds, steady_once=bool(options.minutes))
         if not turns:
             raise UsageError("none of these servers takes part in these cases (see --list)")
         rewrite = sys.stderr.isatty()
@@ -152,11 +164,20 @@ def measure(options: argparse.Namespace, targets: list[judge.Target]) -> archive
             sys.stderr.write,
             rewrite=rewrite,
             headline={case.name: case.headline for case in cases},
+            until=until,
         )
+
+        def tell(place: int, what: Turn | str) -> None:
+            progress(place, what)
+            run.rounds = max((turn.round for turn in run.results.turns), default=0)
+            if options.json:
+                archive.save(run, options.json)
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gets the tables too
         try:
             if not options.no_manners:
                 run.manners = observe(bench, servers)
-            play(bench, turns, run.results, progress)
+            play(bench, turns, run.results, tell, until=until)
         except KeyboardInterrupt:
             print("\nbenchmarks: interrupted; what was measured follows", file=sys.stderr)
         if rewrite:
@@ -205,10 +226,12 @@ def observe(bench: Bench, servers: list[Server]) -> dict[str, dict[str, bool]]:
             continue
         print(f"manners of {server.name}", file=sys.stderr)
         try:
-            with bench.running(server, case) as running:
+            with time_limit(TURN_SECONDS), bench.running(server, case) as running:
                 found[server.name] = manners.observe(running)
         except (CannotRun, launch.StartFailed):
             continue  # the first turn will say so
+        except (TurnTooLong, ValueError) as e:
+            print(f"manners of {server.name}: {e}", file=sys.stderr)
     return found
 
 

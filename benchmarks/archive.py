@@ -21,6 +21,7 @@ class Run:
     command: str = ""
     rounds: int = 0
     seconds: int = 0
+    minutes: int = 0  # how long it was given; 0: as long as its rounds take
     facts: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # distribution -> version
     commands: dict[str, str] = field(default_factory=dict)  # server -> its command line in the first case
@@ -38,7 +39,10 @@ def save(run: Run, path: Path) -> None:
         {"case": case, "server": server, "reason": reason}
         for (case, server), reason in results.reasons.items()
     ]
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    # Kept after every turn of a long run: whoever reads meanwhile, or kills it, has a whole file.
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps(document, indent=1) + "\n")
+    fresh.replace(path)
 
 
 def load(path: Path) -> Run:

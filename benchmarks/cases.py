@@ -20,6 +20,11 @@ class Probe(enum.Enum):
     WAKEUPS = "wakeups"  # of a server that has nothing to do
 
 
+# Counts of pages and of wake-ups, which the machine's other work does not change: where time is short
+# (--minutes) one round of them is enough, and the rounds go to what does vary.
+STEADY = frozenset({Probe.IDLE, Probe.MEMORY, Probe.WAKEUPS})
+
+
 class Kind(enum.Enum):
     """How many requests one worker of a server runs at once."""
 
@@ -113,7 +118,7 @@ CASES: tuple[Case, ...] = (
     Case("file", "10 MB file through wsgi.file_wrapper", path="/file", answer=10 << 20, connections=8),
     Case(
         "sleep",
-        "time.sleep(10 ms), 128 connections, 128 threads where there are threads",
+        "time.sleep(10 ms), 128 connections, 128 threads if any",
         path="/sleep",
         connections=128,
         threads=128,

@@ -70,8 +70,9 @@ def svg(run: Run) -> str:
         heights[column] = y + HEAD_HEIGHT + ROW_HEIGHT * len(found)
     width = COLUMNS * (PANEL_WIDTH + GAP) + GAP
     height = max(heights) + GAP + 20
+    rounds = f"{run.rounds} round{'s' * (run.rounds != 1)}"
     foot = (
-        f"CPU µs per request of the server's process tree, median of {run.rounds} rounds; "
+        f"CPU µs per request of the server's process tree, median of {rounds}; "
         "line: lowest to highest; red: with errors"
     )
     return (

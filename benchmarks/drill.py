@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from benchmarks.exercises import CONTROLS, EXERCISES, Ground, NotPossible, Site
 from benchmarks.servers import BY_NAME, CannotRun, Command, Job, Server, Tools
 from benchmarks.traffic import Outcome, Swarm, Tally, Visitor
 from benchmarks.traffic.scenario import script, think
+from benchmarks.turns import TURN_SECONDS, TurnTooLong, time_limit
 
 WORKERS = 4
 THREADS = 4
@@ -63,21 +65,20 @@ def main() -> int:
     cores = machine.choose_cores(None, None)
     os.sched_setaffinity(0, {cores.load})
     launch.raise_file_limit()
-    results = []
+    results: list[Result] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        for name in options.exercise or EXERCISES:
-            for server in options.server or SERVERS:
-                result = drill(BY_NAME[server], name, options, Path(scratch), cores)
-                results.append(result)
-                print(line(result), flush=True)
-                if options.verbose and result.first:
-                    print(result.first)
-    if options.json:
-        options.json.write_text(
-            json.dumps([dataclasses.asdict(result) for result in results], indent=1) + "\n"
-        )
-    if options.markdown:
-        options.markdown.write_text(markdown(results))
+        try:
+            for name in options.exercise or EXERCISES:
+                for server in options.server or SERVERS:
+                    result = attempt(BY_NAME[server], name, options, Path(scratch), cores)
+                    results.append(result)
+                    print(line(result), flush=True)
+                    if options.verbose and result.first:
+                        print(result.first)
+                    keep(results, options)
+        except KeyboardInterrupt:
+            print("drill: interrupted; what was counted is kept", file=sys.stderr)
     ours = [r for r in results if r.server.startswith("prefork") and r.exercise not in COSTS_REQUESTS]
     return 1 if any(result.lost for result in ours) else 0
 
@@ -108,6 +109,36 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def keep(results: list[Result], options: argparse.Namespace) -> None:
+    """Write what there is so far: a drill that is interrupted still gives its tables."""
+    if options.json:
+        found = [dataclasses.asdict(result) for result in results]
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(results))
+
+
+def load(path: Path) -> list[Result]:
+    """What --json has kept. Raises ValueError where it is something else."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, list):
+        raise ValueError(f"{path} was not kept by a drill")
+    return [Result(**row) for row in found]
+
+
+def attempt(
+    server: Server, name: str, options: argparse.Namespace, scratch: Path, cores: machine.Cores
+) -> Result:
+    """One exercise with one server, which ends as a count or as a reason, whatever the server does."""
+    try:
+        with time_limit(TURN_SECONDS):
+            return drill(server, name, options, scratch, cores)
+    except (NotPossible, CannotRun, launch.StartFailed, subprocess.TimeoutExpired, TurnTooLong) as e:
+        return Result(server.name, name, {}, 0, f"not run: {e}")
+    except Exception as e:  # a fault of ours: the others are drilled all the same
+        return Result(server.name, name, {}, 0, f"not run: {type(e).__name__}: {e}")
+
+
 def users(options: argparse.Namespace) -> list[Visitor]:
     """Each walks with a seed of its own, so that a drill can be walked again."""
     count = options.kept + options.oneshot
@@ -120,34 +151,34 @@ def users(options: argparse.Namespace) -> list[Visitor]:
 def drill(
     server: Server, name: str, options: argparse.Namespace, scratch: Path, cores: machine.Cores
 ) -> Result:
-    """Start the server, let the users in, do the exercise, count."""
+    """Start the server, let the users in, do the exercise, count.
+
+    Raises NotPossible, CannotRun, StartFailed.
+    """
     controls = CONTROLS[server.package]
     folder = Path(tempfile.mkdtemp(dir=scratch))
     site = Site(folder)
     threads = None if server.name == "uwsgi-router" else THREADS
     job = Job("mixed:app", launch.free_port(), workers=WORKERS, threads=threads)
     tools = Tools(options.peers / "bin", options.prefork / "bin")
-    try:
-        if name == "recycle" and not controls.recycles:
-            raise NotPossible("no --max-requests")
-        extra = [*options.arg, *(controls.recycles if name == "recycle" else ())]
-        command = with_arguments(server.command, extra) if extra else server.command
-        running = launch.Running(
-            command, fit(job, server), tools, cores=cores, scratch=folder, first="/code", cwd=folder
-        )
-        with running:
-            swarm = Swarm(running.address, users(options), timeout=10.0)
-            swarm.start()
-            try:
-                swarm.wait_total(100)
-                time.sleep(0.5)
-                remark = EXERCISES[name](Ground(running, site, controls, swarm, options.times))
-            except ProcessLookupError:
-                remark = f"the server was gone, status {running.process.returncode}"
-            finally:
-                tally = swarm.stop()
-    except (NotPossible, CannotRun, launch.StartFailed, subprocess.TimeoutExpired) as e:
-        return Result(server.name, name, {}, 0, f"not run: {e}")
+    if name == "recycle" and not controls.recycles:
+        raise NotPossible("no --max-requests")
+    extra = [*options.arg, *(controls.recycles if name == "recycle" else ())]
+    command = with_arguments(server.command, extra) if extra else server.command
+    running = launch.Running(
+        command, fit(job, server), tools, cores=cores, scratch=folder, first="/code", cwd=folder
+    )
+    with running:
+        swarm = Swarm(running.address, users(options), timeout=10.0)
+        swarm.start()
+        try:
+            swarm.wait_total(100)
+            time.sleep(0.5)
+            remark = EXERCISES[name](Ground(running, site, controls, swarm, options.times))
+        except ProcessLookupError:
+            remark = f"the server was gone, status {running.process.returncode}"
+        finally:
+            tally = swarm.stop()
     return count(server.name, name, tally, remark)
 
 

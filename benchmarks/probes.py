@@ -21,6 +21,7 @@ MEMORY_SETTLE_SECONDS = 1.0
 MEMORY_REQUESTS = 10_000
 WAKEUP_SECONDS = 4.0
 ARRIVAL_SECONDS = 0.0005  # between two of the idle connections
+GIVE_UP_SECONDS = 8.0  # without an answer, among the idle ones
 
 
 class WrongAnswer(Exception):
@@ -48,7 +49,7 @@ class Bench:
     cores: machine.Cores
     scratch: Path
     seconds: int = 3
-    warm_seconds: int = 1
+    warm_seconds: float = 1.0
 
     def running(self, server: Server, case: Case, *, access_log: Path | None = None) -> Running:
         job = Job(
@@ -113,7 +114,7 @@ def _throughput(bench: Bench, server: Server, case: Case) -> Reading:
     return reading
 
 
-def _wrk(bench: Bench, running: Running, case: Case, seconds: int) -> wrk.Load:
+def _wrk(bench: Bench, running: Running, case: Case, seconds: float) -> wrk.Load:
     return wrk.run(case, running.job.port, seconds, core=bench.cores.load, scratch=bench.scratch)
 
 
@@ -163,9 +164,8 @@ def _tail(bench: Bench, server: Server, case: Case) -> Reading:
 
     with bench.running(server, case) as running:
         time.sleep(SETTLE_SECONDS)
-        with machine.pinned(bench.cores.load), proctree.Ledger(running.pid) as ledger:
-            swarm = Swarm(running.address, [Arrivals(script, case.mix.rate, case.connections)])
-            swarm.start()
+        swarm = Swarm(running.address, [Arrivals(script, case.mix.rate, case.connections)])
+        with machine.pinned(bench.cores.load), proctree.Ledger(running.pid) as ledger, swarm:
             swarm.wait_total(int(case.mix.rate * max(bench.seconds, 2)), timeout=bench.seconds * 4 + 20)
             tally = swarm.stop()
     took = tally.took("fast")
@@ -196,9 +196,10 @@ def _idle(bench: Bench, server: Server, case: Case) -> Reading:
             Visitor(lambda: hello, think=lambda: 3600.0, delay=number * ARRIVAL_SECONDS)
             for number in range(case.connections)
         ]
-        with machine.pinned(bench.cores.load):
-            swarm = Swarm(running.address, sleepers, timeout=20.0)
-            swarm.start()
+        with (
+            machine.pinned(bench.cores.load),
+            Swarm(running.address, sleepers, timeout=GIVE_UP_SECONDS) as swarm,
+        ):
             reached = swarm.wait_total(case.connections, timeout=40.0)
             time.sleep(MEMORY_SETTLE_SECONDS)
             after = proctree.memory_kib(running.pid)
@@ -234,9 +235,8 @@ def _memory(bench: Bench, server: Server, case: Case) -> Reading:
         idle = proctree.memory_kib(running.pid)
         # A connection a request: so that every worker gets its share, also where a kept one stays with one
         # worker.
-        with machine.pinned(bench.cores.load):
-            swarm = Swarm(running.address, [Visitor(lambda: hello, keep_alive=False)] * 16)
-            swarm.start()
+        askers = [Visitor(lambda: hello, keep_alive=False)] * 16
+        with machine.pinned(bench.cores.load), Swarm(running.address, askers) as swarm:
             swarm.wait_total(MEMORY_REQUESTS, timeout=60.0)
             tally = swarm.stop()
         loaded = proctree.memory_kib(running.pid)

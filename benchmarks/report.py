@@ -191,7 +191,20 @@ def losses(run: Run) -> list[str]:
 
 def _facts_line(run: Run) -> str:
     facts = "; ".join(f"{key} {value}" for key, value in run.facts.items())
-    return f"{run.began}, {run.rounds} rounds of {run.seconds} s; {facts}"
+    return f"{run.began}, rounds: {_rounds(run)}; {facts}"
+
+
+def _rounds(run: Run) -> str:
+    """How many, how long; where a run was short of time, which cases had fewer."""
+    by_count: dict[int, list[str]] = {}
+    for name in run.results.cases():
+        by_count.setdefault(run.results.rounds(name), []).append(name)
+    counts = sorted(by_count, reverse=True)
+    fewer = "".join(
+        f"; {count or 'none'}: {', '.join(by_count[count])}" for count in counts if count < run.rounds
+    )
+    given = f" within {run.minutes} minutes" if run.minutes else ""
+    return f"{run.rounds} of {run.seconds} s{given}{fewer}"
 
 
 def _align(table: Sequence[Sequence[str]]) -> list[str]:
@@ -216,16 +229,27 @@ def _manner_lines(run: Run) -> list[str]:
 
 
 def markdown(run: Run) -> str:
-    """The generated part of RESULTS.md."""
-    parts = ["| | |\n|---|---|", *(f"| {key} | {value} |" for key, value in _about(run))]
-    for name in run.results.cases():
-        parts += ["", *_case_markdown(run, BY_NAME[name])]
+    """All tables of a run."""
+    parts = [*about_markdown(run), *cases_markdown(run)]
     if lost := losses(run):
-        parts += ["", "### Where a peer is ahead of our best", "", *(f"- {line}" for line in lost)]
-    if run.manners:
-        parts += ["", "### Manners", "", *_manners_markdown(run)]
-    parts += ["", "### Settings", "", *_settings_markdown(run)]
-    return "\n".join(parts) + "\n"
+        parts += ["", "### Where a peer is ahead of our best", "", *(f"- {text}" for text in lost)]
+    return "\n".join([*parts, *servers_markdown(run)]) + "\n"
+
+
+def about_markdown(run: Run) -> list[str]:
+    """Machine, date, versions, command."""
+    return ["| | |\n|---|---|", *(f"| {key} | {value} |" for key, value in _about(run))]
+
+
+def cases_markdown(run: Run) -> list[str]:
+    """A table a case."""
+    return [row for name in run.results.cases() for row in ("", *_case_markdown(run, BY_NAME[name]))]
+
+
+def servers_markdown(run: Run) -> list[str]:
+    """How each behaves and how it was started."""
+    manners = ["", "### Manners", "", *_manners_markdown(run)] if run.manners else []
+    return [*manners, "", "### Settings", "", *_settings_markdown(run)]
 
 
 def _about(run: Run) -> list[tuple[str, str]]:
@@ -233,7 +257,7 @@ def _about(run: Run) -> list[tuple[str, str]]:
     about = [("date", run.began), ("command", f"`{run.command}`".replace("\n", "`, `"))]
     return [
         *about,
-        ("rounds", f"{run.rounds} of {run.seconds} s"),
+        ("rounds", _rounds(run)),
         *run.facts.items(),
         ("versions", versions),
     ]
@@ -242,22 +266,22 @@ def _about(run: Run) -> list[tuple[str, str]]:
 def _case_markdown(run: Run, case: Case) -> list[str]:
     measured = rows(run, case)
     columns = ["server", *heads(case)]
-    lines = [f"### {case.name}: {case.title}", "", _line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+    lines = [f"### {case.name}: {case.title}", "", line(columns), "|---|" + "---:|" * (len(columns) - 1)]
     notes = []
     for row in measured:
         name = f"**{row.server}**" if row.server.startswith(US) else row.server
         if row.remarks:
             notes.append(f"- {row.server}: " + "; ".join(row.remarks))
             name += " !"
-        lines.append(_line([name, *row.cells]))
+        lines.append(line([name, *row.cells]))
     notes += [f"- {server}: not run: {reason}" for server, reason in missing(run, case)]
     return [*lines, "", *notes] if notes else lines
 
 
 def _manners_markdown(run: Run) -> list[str]:
-    lines = [_line(["server", *(check.name for check in CHECKS)]), "|---|" + "---|" * len(CHECKS)]
+    lines = [line(["server", *(check.name for check in CHECKS)]), "|---|" + "---|" * len(CHECKS)]
     lines += [
-        _line([server, *("yes" if found.get(check.name) else "**no**" for check in CHECKS)])
+        line([server, *("yes" if found.get(check.name) else "**no**" for check in CHECKS)])
         for server, found in run.manners.items()
     ]
     return [*lines, "", *(f"- *{check.name}*, no: {check.fault}" for check in CHECKS)]
@@ -271,5 +295,6 @@ def _settings_markdown(run: Run) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table."""
     return "| " + " | ".join(cells) + " |"

@@ -8,6 +8,8 @@ prepared request.
 from __future__ import annotations
 
 import json
+import math
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from benchmarks.cases import Case
 from benchmarks.machine import pinned
 
 MARK = "wrk-summary "
+END_SECONDS = 10  # beyond its time, before it counts as stuck
 
 SCRIPT = """\
 wrk.method = {method}
@@ -85,17 +88,34 @@ def parse(output: str) -> Load:
     raise WrkFailed(output.strip().rpartition("\n")[2] or "wrk said nothing")
 
 
-def run(case: Case, port: int, seconds: int, *, core: int, scratch: Path) -> Load:
-    """Load the server for so many seconds (wrk counts in whole ones) from this core."""
+def run(case: Case, port: int, seconds: float, *, core: int, scratch: Path) -> Load:
+    """Load the server for so many seconds from this core."""
     path = scratch / f"{case.name}.lua"
     path.write_text(script(case))
-    argv = ["wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s", "-s", str(path)]
+    whole = math.ceil(seconds)
+    argv = ["wrk", "-t1", f"-c{case.connections}", f"-d{whole}s", "-s", str(path)]
     argv.append(f"http://127.0.0.1:{port}{case.path}")
     try:
         with pinned(core):
-            done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 30)
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError:
         raise WrkFailed("wrk is not installed (apt-get install wrk)") from None
+    with process:
+        try:
+            said = _words(process, seconds if seconds < whole else whole + END_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    return parse(said)
+
+
+def _words(process: subprocess.Popen[str], seconds: float) -> str:
+    """What wrk says when it ends. It counts in whole seconds; interrupted, it sums up what it has."""
+    try:
+        return process.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:
-        raise WrkFailed(f"wrk did not end {seconds + 30} s after its start") from None
-    return parse(done.stdout + done.stderr)
+        process.send_signal(signal.SIGINT)
+    try:
+        return process.communicate(timeout=END_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        raise WrkFailed(f"wrk did not end within {END_SECONDS} s of its time") from None

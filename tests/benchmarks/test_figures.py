@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import archive, chart, judge, manners, report, turns, wrk
+from benchmarks import archive, chart, judge, manners, report, results, wrk
 from benchmarks.cases import BY_NAME, CASES, Kind
 from benchmarks.judge import BadTarget, Verdict
-from benchmarks.launch import StartFailed
 from benchmarks.probes import Reading
-from benchmarks.servers import SERVERS, CannotRun
+from benchmarks.servers import SERVERS
 from benchmarks.stats import figure, percentile, ratio
 from benchmarks.turns import Results, Turn
 
 TARGETS = Path(judge.__file__).with_name("targets.toml")
 
 
-def results(
+def measured_results(
     readings: dict[tuple[str, str], list[dict[str, float]]], errors: dict[str, int] | None = None
 ) -> Results:
     """(case, server) -> metrics of each round; errors are those of the first server's first round."""
@@ -110,21 +108,23 @@ JUDGED: list[tuple[str, dict[str, list[dict[str, float]]], Verdict, float | None
 def test_judge(
     text: str, readings: dict[str, list[dict[str, float]]], verdict: Verdict, value: float | None
 ) -> None:
-    measured = results({("hello", server): rounds for server, rounds in readings.items()})
+    measured = measured_results({("hello", server): rounds for server, rounds in readings.items()})
     found = judge.judge(judge.parse(f"hello: {text}"), measured)
     assert found.verdict is verdict
     assert found.value == (value if value is None else pytest.approx(value))
 
 
 def test_judge_compares_cases() -> None:
-    measured = results({("accesslog", "prefork"): cpu(5.5), ("hello", "prefork"): cpu(5.0)})
+    measured = measured_results({("accesslog", "prefork"): cpu(5.5), ("hello", "prefork"): cpu(5.0)})
     target = judge.parse("accesslog: prefork/hello@prefork<=1.15")
     assert target.cases == {"accesslog", "hello"}
     assert judge.judge(target, measured).value == pytest.approx(1.1)
 
 
 def test_errors_of_our_own_spoil_a_pass() -> None:
-    measured = results({("hello", "prefork"): cpu(1), ("hello", "limit"): cpu(1)}, errors={"read": 3})
+    measured = measured_results(
+        {("hello", "prefork"): cpu(1), ("hello", "limit"): cpu(1)}, errors={"read": 3}
+    )
     found = judge.judge(judge.parse("hello: prefork/limit<=1.35"), measured)
     assert found.verdict is Verdict.FALLS_SHORT
     assert "read 3" in found.note
@@ -148,7 +148,7 @@ def test_the_targets_file_names_only_what_exists() -> None:
 
 
 def test_render_counts() -> None:
-    measured = results({("hello", "prefork"): cpu(4), ("hello", "limit"): cpu(4)})
+    measured = measured_results({("hello", "prefork"): cpu(4), ("hello", "limit"): cpu(4)})
     text = judge.render(
         [
             judge.judge(judge.parse(t), measured)
@@ -165,7 +165,7 @@ def test_render_counts() -> None:
 
 @pytest.fixture
 def run() -> archive.Run:
-    measured = results(
+    measured = measured_results(
         {
             ("hello", "gone"): cpu(3.0, 3.0),
             ("hello", "prefork"): [{"cpu_us": 5.0, "rps": 200_000.0}, {"cpu_us": 5.5, "rps": 190_000.0}],
@@ -212,7 +212,7 @@ def test_terminal_and_markdown_name_everything(run: archive.Run) -> None:
 
 
 def test_what_we_lose_is_said_unless_the_winner_has_errors_or_no_manners() -> None:
-    measured = results(
+    measured = measured_results(
         {
             ("tail", "prefork"): [{"p99_ms": 90.0}],
             ("tail", "prefork-gevent"): [{"p99_ms": 80.0}],
@@ -251,6 +251,42 @@ def test_archive_gives_back_what_it_took(run: archive.Run, tmp_path: Path) -> No
     assert archive.load(tmp_path / "run.json") == run
 
 
+def test_tables_say_how_many_rounds_each_case_had(run: archive.Run) -> None:
+    run.minutes = 30
+    for text in (report.terminal(run), report.markdown(run)):
+        assert "2 of 1 s within 30 minutes; 1: start" in text
+
+
+def test_results_are_made_and_what_a_person_wrote_stays(run: archive.Run, tmp_path: Path) -> None:
+    kept, into = tmp_path / "run.json", tmp_path / "RESULTS.md"
+    archive.save(run, kept)
+    results.make(kept, None, into)
+    text = into.read_text()
+    assert "| **prefork** |" in text and "![CPU per request by server](RESULTS.svg)" in text
+    into.write_text(text.replace("## All cases", "Why: we are slow there.\n\n## All cases"))
+    run.versions["bjoern"] = "4.0"
+    archive.save(run, kept)
+    drilled = tmp_path / "drill.json"
+    drilled.write_text(
+        '[{"server": "prefork", "exercise": "kill", "counts": {"ok": 9}, "lost": 0, "remark": "5 kills"}]'
+    )
+    results.make(kept, drilled, into)
+    text = into.read_text()
+    assert "Why: we are slow there." in text
+    assert "bjoern 4.0" in text and "bjoern 3.2.2" not in text
+    assert "5 kills" in text
+    assert text.count("| **prefork** |") == 4  # at a glance, hello, start, kill
+    assert ElementTree.fromstring((tmp_path / "RESULTS.svg").read_text()).tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- begin a -->\n<!-- end a -->\n" * 2, "<!-- end a -->\n<!-- begin a -->\n"]
+)
+def test_results_have_each_mark_once(text: str) -> None:
+    with pytest.raises(ValueError, match="marks"):
+        results.fill(text, "a", "tables")
+
+
 def test_archive_refuses_what_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(ValueError, match="not a run"):
@@ -258,56 +294,13 @@ def test_archive_refuses_what_is_not_a_run(tmp_path: Path) -> None:
 
 
 def test_merge_takes_the_second_runs_cases(run: archive.Run) -> None:
-    second = archive.Run(command="again", results=results({("start", "prefork"): [{"first_ms": 50.0}]}))
+    second = archive.Run(
+        command="again", results=measured_results({("start", "prefork"): [{"first_ms": 50.0}]})
+    )
     merged = archive.merge(run, second)
     assert merged.results.values("start", "prefork", "first_ms") == {1: 50.0}
     assert merged.results.values("hello", "limit", "cpu_us") == {1: 4.0, 2: 4.0}
     assert merged.results.reasons == run.results.reasons
-
-
-# turns
-
-
-def test_every_server_has_a_turn_in_every_round() -> None:
-    hello = BY_NAME["hello"]
-    servers = [server for server in SERVERS if server.name in ("limit", "prefork", "bjoern")]
-    order = [(n, server.name) for n, _, server in turns.plan([hello], servers, 2)]
-    assert order == [(1, "limit"), (1, "prefork"), (1, "bjoern"), (2, "limit"), (2, "prefork"), (2, "bjoern")]
-
-
-def test_servers_only_get_cases_they_are_for() -> None:
-    taking = {server.name for _, _, server in turns.plan([BY_NAME["sleep1000"]], SERVERS, 1)}
-    assert taking == {"prefork-gevent", "gunicorn-gevent", "gevent-pywsgi"}
-
-
-def test_a_server_that_cannot_run_is_asked_once_and_its_reason_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def measure(bench: object, server: object, case: object) -> Reading:
-        name: str = server.name  # type: ignore[attr-defined]
-        asked.append(name)
-        if name == "bjoern":
-            raise CannotRun("not installed")
-        if name == "granian":
-            raise StartFailed("silent")
-        return Reading({"cpu_us": 1.0})
-
-    monkeypatch.setattr(turns, "measure", measure)
-    servers = [server for server in SERVERS if server.name in ("prefork", "bjoern", "granian")]
-    made, told = Results(), []
-    turns.play(None, turns.plan([BY_NAME["hello"]], servers, 2), made, lambda place, what: told.append(place))  # type: ignore[arg-type]
-    assert asked == ["prefork", "granian", "bjoern", "prefork"]
-    assert made.reasons == {("hello", "bjoern"): "not installed", ("hello", "granian"): "failed: silent"}
-    assert made.values("hello", "prefork", "cpu_us") == {1: 1.0, 2: 1.0}
-
-
-def test_progress_says_what_is_left() -> None:
-    said: list[str] = []
-    progress = turns.Progress(4, said.append, rewrite=False, headline={"hello": "cpu_us"})
-    progress(1, Turn(1, "hello", "prefork", Reading({"cpu_us": 5.04}, {"read": 2})))
-    progress(2, "bjoern hello: not installed")
-    assert re.fullmatch(r"\[1/4, \d+ s left\] round 1 hello prefork: cpu_us 5.0 \(read 2\)\n", said[0])
-    assert "not installed" in said[1]
 
 
 # the rows themselves

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import manners
+from benchmarks import manners, wrk
 from benchmarks.callgrind import CannotCount, costliest, render, total
+from benchmarks.cases import BY_NAME
 from benchmarks.drill import Result, count, line, markdown
 from benchmarks.exercises import EXERCISES, Site
 from benchmarks.launch import Running, StartFailed, free_port, get
@@ -232,3 +234,13 @@ def test_todays_figure_stands_beside_the_kept_one() -> None:
     assert "11,000   kept 10,000 (+10.0 %)" in text
     assert "nothing kept" in text
     assert "a machine" in text
+
+
+def test_wrk_loads_for_less_than_a_second(
+    cores: Cores, tmp_path: Path, outside_program: Callable[[str], str]
+) -> None:
+    outside_program("wrk")
+    with start("plain:app", cores, tmp_path) as running:
+        load = wrk.run(BY_NAME["close"], running.job.port, 0.3, core=cores.load, scratch=tmp_path)
+    assert load.requests > 0
+    assert 0.2 < load.seconds < 0.9
