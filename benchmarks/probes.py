@@ -21,6 +21,8 @@ MEMORY_SETTLE_SECONDS = 1.0
 MEMORY_REQUESTS = 10_000
 WAKEUP_SECONDS = 4.0
 ARRIVAL_SECONDS = 0.0005  # between two of the idle connections
+CALM_REQUESTS = 200
+CALM_TIMEOUT = 3.0
 GIVE_UP_SECONDS = 8.0  # without an answer, among the idle ones
 
 
@@ -143,7 +145,7 @@ def _witness(running: Running, case: Case) -> Witness:
     tally = swarm.tally
     # Connections that the server closes while idle are its manners, not an error; a wrong answer is.
     if tally.counts[Outcome.WRONG] or tally.counts[Outcome.SERVER_ERROR] or not seen:
-        raise WrongAnswer(tally.describe())
+        raise WrongAnswer("; ".join(part.strip() for part in tally.describe().splitlines()[:2]))
     return min(seen, key=lambda witness: witness.size)
 
 
@@ -164,6 +166,8 @@ def _tail(bench: Bench, server: Server, case: Case) -> Reading:
 
     with bench.running(server, case) as running:
         time.sleep(SETTLE_SECONDS)
+        with machine.pinned(bench.cores.load):
+            calm = _calm(running, Arrivals(lambda: fast, case.mix.rate, case.connections))
         swarm = Swarm(running.address, [Arrivals(script, case.mix.rate, case.connections)])
         with machine.pinned(bench.cores.load), proctree.Ledger(running.pid) as ledger, swarm:
             swarm.wait_total(int(case.mix.rate * max(bench.seconds, 2)), timeout=bench.seconds * 4 + 20)
@@ -177,10 +181,18 @@ def _tail(bench: Bench, server: Server, case: Case) -> Reading:
             "p50_ms": percentile(took, 0.5) * 1000,
             "p99_ms": percentile(took, 0.99) * 1000,
             "max_ms": percentile(took, 1.0) * 1000,
+            "calm_p50_ms": percentile(calm, 0.5) * 1000,
             "cpu_us": ledger.cpu_ns / 1000 / max(1, tally.total),
         },
         errors,
     )
+
+
+def _calm(running: Running, arrivals: Arrivals) -> list[float]:
+    """Latencies at the same pace while nobody is slow."""
+    with Swarm(running.address, [arrivals], timeout=CALM_TIMEOUT) as swarm:
+        swarm.wait_total(CALM_REQUESTS, timeout=CALM_TIMEOUT)
+    return swarm.tally.took()
 
 
 def _idle(bench: Bench, server: Server, case: Case) -> Reading:

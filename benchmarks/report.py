@@ -45,6 +45,7 @@ COLUMNS: dict[Probe, tuple[Column, ...]] = {
         Column("pss_mb", "PSS MB", 1),
     ),
     Probe.TAIL: (
+        Column("calm_p50_ms", "p50 ms, none slow", 2),
         Column("p50_ms", "p50 ms", 2),
         Column("p99_ms", "p99 ms", 1),
         Column("max_ms", "max ms", 1),
