@@ -29,7 +29,7 @@
  * - Chunk sizes have at most 16 digits; extensions follow the grammar, blanks around ';' and '=' included, in a
  *   line of at most 4096 bytes. All framing of a body, trailers apart, may be 16 KiB, 16 bytes a chunk and as
  *   much as the data: one-byte chunks pass, one-byte chunks with long extensions do not.
- * - Trailers that frame, route, authenticate, modify or describe are refused by name (see scan.c), others dropped.
+ * - Trailers that frame, route, authenticate, modify or describe are refused by name (see scan_chunks.c), others dropped.
  */
 
 /* Why bytes were refused. The status and text for each live in prefork/errors.py. */

@@ -1,6 +1,6 @@
-/* What scan.c asks of single bytes, and finding the first one of a sort, many bytes at once.
+/* What the scanner asks of single bytes, and finding the first one of a sort, many bytes at once.
  *
- * Included by scan.c alone. SSE2 is part of every x86-64 (wider registers gained nothing: lines are short);
+ * Included by scan.c and scan_chunks.c alone. SSE2 is part of every x86-64 (wider registers gained nothing: lines are short);
  * elsewhere eight bytes at a time in a plain word. -DSCAN_PORTABLE takes the second way everywhere, for tests.
  */
 #ifndef PREFORK_SCAN_BYTES_H
@@ -17,6 +17,8 @@
 #elif defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define SCAN_WORDS 1
 #endif
+
+#define LENGTH_MAX ((uint64_t)INT64_MAX) /* of a body or a chunk */
 
 enum {
     TOKEN = 1,   /* tchar, RFC 9110 5.6.2 */

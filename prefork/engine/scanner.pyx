@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""The scanner as Python sees it: for tests and tools. The request path calls scan.c itself.
+"""The scanner as Python sees it: for tests and tools. The request path calls the C itself.
 
 Owns nothing but a copy of the bytes it was fed. What the bytes mean, and what is refused, stands in scan.h.
 """

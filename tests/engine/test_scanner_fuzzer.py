@@ -13,7 +13,12 @@ from pathlib import Path
 from corpus import cases, write_out
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("tests/fuzz/scan_fuzzer.c", "tests/fuzz/scan_portable.c", "prefork/engine/scan.c")
+SOURCES = (
+    "tests/fuzz/scan_fuzzer.c",
+    "tests/fuzz/scan_portable.c",
+    "prefork/engine/scan.c",
+    "prefork/engine/scan_chunks.c",
+)
 STRICT = ("-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-DREPLAY")
 
 
