@@ -99,6 +99,10 @@ def prefork_threads128(job: Job, tools: Tools) -> list[str]:
 
 
 def prefork_gevent(job: Job, tools: Tools) -> list[str]:
+    if job.preload:
+        raise CannotRun(
+            "prefork refuses gevent with --preload: the application would be imported before patching"
+        )
     return _prefork(job, tools, "gevent")
 
 
