@@ -26,6 +26,7 @@ RELOAD_SECONDS = 15.0
 KILL_PAUSE = 0.5
 RESTORE_SECONDS = 5.0
 WATCH_SECONDS = 3.0
+BROKEN_SECONDS = 16.0  # granian replaces its workers one after the other before it notices, and ends
 SLOW_IMPORT_SECONDS = 3.0
 POLL_SECONDS = 0.005
 
@@ -168,7 +169,9 @@ def broken_reload(ground: Ground) -> str:
     number = ground.controls.need(ground.controls.reload, "reload")
     ground.site.write("2", broken="\nimport nothing_of_that_name\n")
     os.kill(ground.pid, number)
-    time.sleep(WATCH_SECONDS)
+    end = time.monotonic() + BROKEN_SECONDS
+    while time.monotonic() < end and ground.running.alive:
+        time.sleep(POLL_SECONDS)
     alive = "alive" if ground.running.alive else f"gone with status {ground.running.process.returncode}"
     return f"serves {ground.code()!r} where the old code is '1'; {alive}"
 
