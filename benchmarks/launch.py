@@ -101,6 +101,9 @@ class Running:
         }
         environment.pop("PORT", None)
         environment.pop("WEB_CONCURRENCY", None)
+        # pip compiles what it installs. A checkout would be compiled at every start, and its row would show
+        # that: in time and in memory.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         # granian's access log goes to standard output; for the others that file only gets their own log.
         out = self.job.access_log or self.log
         with self.log.open("wb") as err, out.open("ab") as std, pinned(self._cores.server):
