@@ -78,6 +78,9 @@ class Station:
     def turn(self) -> None:
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
 
+    def resume(self) -> None:
+        """Another thread goes on with a turn that began earlier: what is ready has been so since then."""
+
     def wait_span(self) -> float:
         """Seconds until the next deadline, 0 when one has passed, -1 when there is none."""
 

@@ -219,10 +219,18 @@ cdef class Station:
 
     def turn(self):
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
-        cdef timespec t
         cdef int64_t before = self.ready_ns
-        self.ready_ns = self.now = monotonic_ns()
+        self.look()
+        self.ready_ns = self.now
         self.lagged = self.slept_ns - before > LATE_NS
+
+    def resume(self):
+        """Another thread goes on with a turn that began earlier: what is ready has been so since then."""
+        self.look()
+
+    cdef void look(self) noexcept:
+        cdef timespec t
+        self.now = monotonic_ns()
         clock_gettime(CLOCK_REALTIME_COARSE, &t)
         if t.tv_sec != self.stamp_second:
             self.stamp_second = t.tv_sec

@@ -22,7 +22,7 @@ from .recycle import Recycler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -34,6 +34,7 @@ PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
 WAIT_IDLE = 2  # Wait, engine/station.pxd
 SERVING = 2  # WorkerState
 EVENTS = 64  # a poll
+FEW = 8  # a poll, where requests take long
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
 LOG_SPAN = 1.0  # seconds that a line may wait at most
 LOG_BATCH = 32 * 1024  # bytes that are written without waiting
@@ -67,6 +68,7 @@ class Reactor:
         self._log_due = 0.0
         self._done = False
         self._fault: BaseException | None = None
+        self.ready: Iterator[tuple[int, int]] = iter(())  # (descriptor, events) not looked at yet
         self.again: deque[Connection] = deque()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_number = 0
@@ -187,15 +189,12 @@ class Reactor:
     def lead(self) -> bool:
         """The loop. Returns True when it is done, False when the reactor is another thread's now.
 
-        What a thread that lost the reactor has not looked at yet, epoll tells the next one again.
+        What a thread that lost the reactor has not looked at yet, the next one finds in `ready`.
         """
         station, again = self.station, self.again
         poll, member_of, settle = station.poll, station.members.get, self.settle
         while not self._done:
-            # Whoever passes the turn on with the first request has no use for more events.
-            events = poll(self.span(), 2 if station.hold else EVENTS)
-            station.turn()
-            for fd, mask in events:
+            for fd, mask in self.ready:
                 member = member_of(fd)
                 if member is not None:
                     outcome = member.turn(mask)
@@ -208,11 +207,15 @@ class Reactor:
                     if outcome and settle(connection, outcome):
                         return False
             if self.access_log is not None and self.access_log.pending:
-                self.write_log(idle=not events)
+                self.write_log(idle=not station.found)
             if station.spent:
                 self._recycler.look()
             if self.draining and self.is_empty():
                 self._done = True
+                break
+            # Whoever passes the turn on with each request has little use for more events.
+            self.ready = iter(poll(self.span(), FEW if station.hold else EVENTS))
+            station.turn()
         return True
 
     def interrupt(self, connection: Connection) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from operator import length_hint
 
 from ..engine.baton import Baton
 from .reactor import LOST, PIPELINED, WAITING, Reactor
@@ -59,12 +60,13 @@ class ThreadReactor(Reactor):
         outcome &= ~LOST
         if outcome == WAITING:
             # Only for more work is another thread woken; else whoever is free first seizes the turn.
-            lost = self.station.found > 1 and self._baton.give()
+            lost = length_hint(self.ready) > 0 and self._baton.give()
             outcome = connection.run(lost)
             if not lost and outcome >= LOST:
                 lost = True
                 outcome &= ~LOST
-            self.station.hold = self._baton.slow
+            if not lost:
+                self.station.hold = self._baton.slow
         if outcome == PIPELINED:
             self.again.append(connection)
         if lost and (outcome == PIPELINED or self.draining):
@@ -102,6 +104,7 @@ class ThreadReactor(Reactor):
         try:
             while self._baton.seize() or self._baton.take():
                 self.station.hold = self._baton.slow
+                self.station.resume()
                 if self.lead():
                     break
         except BaseException as fault:
