@@ -14,6 +14,11 @@
 /* state = epoch * 4 + one of these. The epoch grows with each change of leader. */
 enum { BATON_LOOP = 0, BATON_APP = 1, BATON_PASSED = 2, BATON_MASK = 3 };
 
+enum {
+    BATON_GAP_MAX = 10000000, /* ns: that nothing ended for a while says no more than this */
+    BATON_BACKLOG = 8,        /* requests left waiting, summed over the offers since the last turn given */
+};
+
 typedef struct {
     _Atomic uint64_t state;
     _Atomic int64_t since;  /* monotonic ns at which the leader entered the application */
@@ -24,8 +29,12 @@ typedef struct {
     _Atomic int quit;
     int64_t threshold; /* ns */
     int bell;          /* eventfd that wakes the monitor */
-    int score;         /* 0..256: how slow recent requests were; the GIL guards it */
-    uint64_t passed;   /* hand-overs, by monitor or leader */
+    /* The GIL guards these. */
+    int score;       /* 0..256: how slow recent requests were */
+    int backlog;     /* what offer() has left to the threads that come back */
+    int64_t done;    /* monotonic ns at which the last slow request was over */
+    int64_t gap;     /* ns between the ends of slow requests, of late */
+    uint64_t passed; /* hand-overs, by monitor or leader */
     sem_t turn;
 } baton;
 
@@ -60,7 +69,15 @@ static inline int baton_leave(baton *b, uint64_t entered) {
 }
 
 static inline void baton_judge(baton *b, int64_t span) {
-    b->score += span >= b->threshold ? (256 - b->score) / 4 : -(b->score + 7) / 8;
+    if (span >= b->threshold) {
+        int64_t now = baton_now();
+        int64_t gap = now - b->done < BATON_GAP_MAX ? now - b->done : BATON_GAP_MAX;
+        b->score += (256 - b->score) / 4;
+        b->gap += (gap - b->gap) / 16;
+        b->done = now;
+    } else {
+        b->score -= (b->score + 7) / 8;
+    }
 }
 
 static inline int baton_pass(baton *b, uint64_t from) {
@@ -83,29 +100,38 @@ static inline int baton_give(baton *b) {
     return baton_pass(b, atomic_load(&b->state));
 }
 
-/* A thread that is awake and free takes the turn while the leader is inside the application: cheaper than to
- * park and be woken for it. 1: leader now. */
+/* The same, unless a thread is about to come back that will seize the turn, which wakes nobody: with many requests
+ * under way one ends every moment. Each of those begins one request, as it ended one, so what has once piled up
+ * stays; that is why a thread more is woken where `waiting`, the events left for whoever leads next, add up. */
+static inline int baton_offer(baton *b, int waiting) {
+    int64_t soon = b->threshold / 8;
+    if (b->gap < soon && baton_now() - b->done < soon) {
+        b->backlog += waiting;
+        if (b->backlog < BATON_BACKLOG)
+            return 0;
+    }
+    b->backlog = 0;
+    return baton_give(b);
+}
+
+/* A thread that is awake and free takes the turn, while the leader is inside the application or while whoever was
+ * woken for it is still on the way: cheaper than to park and be woken. 1: leader now. */
 static inline int baton_seize(baton *b) {
     uint64_t state = atomic_load(&b->state);
-    if ((state & BATON_MASK) != BATON_APP)
+    if ((state & BATON_MASK) == BATON_LOOP)
         return 0;
     return atomic_compare_exchange_strong(&b->state, &state, (state | BATON_MASK) + 1);
 }
 
-/* Wait for the turn. Called without the GIL. 1: leader now; 0: quit. */
-static inline int baton_take(baton *b) {
-    uint64_t state;
+/* Wait until the turn can be seized. Called without the GIL. 0: quit. */
+static inline int baton_park(baton *b) {
     atomic_fetch_add(&b->parked, 1);
     if (atomic_load(&b->starved) && atomic_exchange(&b->starved, 0))
         baton_ring(b);
     while (sem_wait(&b->turn) != 0 && errno == EINTR)
         ;
     atomic_fetch_sub(&b->parked, 1);
-    if (atomic_load(&b->quit))
-        return 0;
-    state = atomic_load(&b->state);
-    atomic_store(&b->state, state & ~(uint64_t)BATON_MASK);
-    return 1;
+    return !atomic_load(&b->quit);
 }
 
 /* The monitor: hands the reactor over when one request holds the leader. Called without the GIL, returns at quit. */

@@ -14,8 +14,17 @@ class Baton:
     def give(self) -> bool:
         """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
 
+    def offer(self, waiting: int) -> bool:
+        """give(), unless a thread is about to come back that will seize the turn and find `waiting` events.
+
+        False: the caller leads on, and the turn can be seized as soon as it is inside the application.
+        """
+
     def seize(self) -> bool:
-        """Take the turn from a leader that is inside the application; False: it is not."""
+        """Take the turn: from a leader inside the application, or one that is given and not taken yet.
+
+        False: somebody leads.
+        """
 
     def take(self) -> bool:
         """Park until the turn comes; False: quit."""

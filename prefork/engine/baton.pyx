@@ -5,8 +5,9 @@ Rules: one thread leads: it polls, receives, and calls the application itself. O
 application may the turn be taken from it, so everything else of the reactor is never run by two threads.
 A monitor, which needs no GIL, passes the turn to a parked thread when one request holds the leader longer
 than a threshold; it sleeps while no requests come. When recent requests were slow, the leader passes the turn
-itself before it runs the next one if more is waiting. A thread that is free again seizes the turn from a leader
-that is inside the application, which wakes nobody.
+itself before it runs the next one, unless a thread is about to come back. A thread that is free again seizes the
+turn from a leader that is inside the application, or from a thread that was woken and is not there yet; it is
+awake already, and one that is woken has to wait for the GIL first.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
@@ -32,7 +33,8 @@ cdef extern from "baton.h" nogil:
     void baton_begin(baton *b)
     int baton_give(baton *b)
     int baton_seize(baton *b)
-    int baton_take(baton *b)
+    int baton_park(baton *b)
+    int baton_offer(baton *b, int waiting)
     void baton_monitor(baton *b)
     void baton_ring(baton *b)
     int64_t baton_now()
@@ -88,16 +90,29 @@ cdef class Baton:
         """Pass the turn to a parked thread; False: there is none. The caller leads no more."""
         return bool(baton_give(&self.state))
 
+    def offer(self, int waiting):
+        """give(), unless a thread is about to come back that will seize the turn and find `waiting` events.
+
+        False: the caller leads on, and the turn can be seized as soon as it is inside the application.
+        """
+        return bool(baton_offer(&self.state, waiting))
+
     def seize(self):
-        """Take the turn from a leader that is inside the application; False: it is not."""
+        """Take the turn: from a leader inside the application, or one that is given and not taken yet.
+
+        False: somebody leads.
+        """
         return bool(baton_seize(&self.state))
 
     def take(self):
         """Park until the turn comes; False: quit."""
-        cdef int leads
-        with nogil:
-            leads = baton_take(&self.state)
-        return bool(leads)
+        cdef int more = 1
+        while more:
+            with nogil:
+                more = baton_park(&self.state)
+            if more and baton_seize(&self.state):
+                return True
+        return False
 
     def enter(self):
         """What may hold the turn begins (for those who are no Connection)."""

@@ -59,8 +59,7 @@ class ThreadReactor(Reactor):
         lost = outcome >= LOST
         outcome &= ~LOST
         if outcome == WAITING:
-            # Only for more work is another thread woken; else whoever is free first seizes the turn.
-            lost = length_hint(self.ready) > 0 and self._baton.give()
+            lost = self._baton.offer(length_hint(self.ready))
             outcome = connection.run(lost)
             if not lost and outcome >= LOST:
                 lost = True

@@ -113,6 +113,49 @@ def test_turn_is_seized_only_from_inside_the_application() -> None:
     assert baton.seize() is False
 
 
+def test_turn_is_seized_while_the_thread_it_was_given_to_is_on_its_way() -> None:
+    """That one parks again, and takes the next turn that is given."""
+    baton = Baton(LONG)
+    led: list[bool] = []
+    with running(baton, lambda: led.append(baton.take())):
+        until(lambda: baton.parked)
+        # Nobody else runs Python between the two calls unless the GIL is asked for, once in 5 ms.
+        while not (baton.give() and baton.seize()):
+            assert led == [], "the other thread was faster"
+        until(lambda: baton.parked)
+        assert led == []
+        assert baton.give() is True
+        until(lambda: led)
+        assert led == [True]
+
+
+def test_offered_turn_is_given_when_nobody_is_about_to_come_back() -> None:
+    baton = Baton(80)
+    assert baton.offer(0) is False  # nobody is free
+    with running(baton, baton.take):
+        until(lambda: baton.parked)
+        assert baton.offer(0) is True
+
+
+def test_offered_turn_is_left_to_those_who_come_back() -> None:
+    baton = Baton(80)  # for ten seconds after a slow request the next one is expected to end
+    with running(baton, baton.take):
+        until(lambda: baton.parked)
+        for _ in range(100):
+            baton.judge(80)
+            assert baton.offer(0) is False
+        assert (baton.passed, baton.parked) == (0, 1)
+
+
+@pytest.mark.parametrize(("waiting", "offers"), [(1, 8), (2, 4), (7, 2), (8, 1), (64, 1)])
+def test_offered_turn_is_given_when_too_much_waits(waiting: int, offers: int) -> None:
+    baton = Baton(80)
+    with running(baton, baton.take):
+        until(lambda: baton.parked)
+        baton.judge(80)
+        assert [baton.offer(waiting) for _ in range(offers)] == [False] * (offers - 1) + [True]
+
+
 def test_what_is_slow() -> None:
     baton = Baton(0.01)
     assert not baton.slow
