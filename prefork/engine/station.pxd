@@ -98,6 +98,7 @@ cdef class Station:
     cdef RequestSlot *slot_of(self, Member member) noexcept
 
     cdef void enqueue(self, Member member, int wait) noexcept
+    cdef int gather(self, list found, int most, int milliseconds) except -1
     cdef void look(self) noexcept
     cdef void restamp(self) noexcept
     cdef void notice(self, str text) noexcept

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefork.engine.accesslog import AccessLog
@@ -71,6 +71,12 @@ class Station:
     ) -> None: ...
     found: int
     """Events that the last poll gave."""
+
+    def glance(self, most: int) -> Sequence[tuple[int, int]]:
+        """Events that are there already, while there is much to do; else nothing, and it is time for poll().
+
+        At the latest half a millisecond after wait_span() it gives nothing.
+        """
 
     def poll(self, span: float, most: int) -> list[tuple[int, int]]:
         """Wait `span` seconds (-1: for ever) for events; at most `most` (descriptor, events), 64 a call."""

@@ -52,6 +52,7 @@ cdef const char **MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 cdef enum:
     BUFFER_SIZE = 65536
     LATE_NS = 1000000
+    LOOK_NS = 500000     # after that long it is looked at deadlines again; less than LATE_NS, or no turn would be late
     EVENTS = 64          # a poll
 
 
@@ -186,36 +187,49 @@ cdef class Station:
             )
         return tuple(table)
 
-    def poll(self, double span, int most):
-        """Wait at most `span` seconds (-1: for ever) for events; returns at most `most` (descriptor, events).
+    def glance(self, int most):
+        """Events that are there already, while there is much to do; else nothing, and it is time for poll().
 
-        While there is much to do the GIL is kept: to let go of it costs more than to look, and where other threads
-        want it, to get it back costs a wake-up.
+        Spares a busy loop to reckon how long it may sleep, but not for long: deadlines are looked at then. The GIL
+        is kept: to let go of it costs more than to look, and where other threads want it, to get it back costs a
+        wake-up.
         """
-        cdef epoll_event events[EVENTS]
-        cdef int n = 0, i, milliseconds
+        cdef list found
+        if not self.busy or monotonic_ns() - self.slept_ns >= LOOK_NS:
+            return ()
+        found = []
+        self.gather(found, most, 0)
+        return found
+
+    def poll(self, double span, int most):
+        """Wait at most `span` seconds (-1: for ever) for events; returns at most `most` (descriptor, events)."""
         cdef list found = []
+        if self.busy or span == 0:
+            self.gather(found, most, 0)
+        if not found and span != 0:
+            self.gather(found, most, -1 if span < 0 else <int>(span * 1000 + 0.999) if span < 3600 else 3600000)
+        return found
+
+    cdef int gather(self, list found, int most, int milliseconds) except -1:
+        cdef epoll_event events[EVENTS]
+        cdef int n, i
         if most > EVENTS:
             most = EVENTS
-        if self.busy or span == 0:
+        if milliseconds == 0:
             n = epoll_wait(self.epoll, events, most, 0)
-        if n == 0 and span != 0:
-            milliseconds = -1 if span < 0 else <int>(span * 1000 + 0.999) if span < 3600 else 3600000
+            self.busy = n > 0
+        else:
             with nogil:
                 n = epoll_wait(self.epoll, events, most, milliseconds)
-            self.busy = False
-        else:
-            self.busy = n > 0
+            self.busy = n > 1
         if n < 0:
             if errno != EINTR:
                 raise OSError(errno, "epoll_wait")
-            return found
+            n = 0
         for i in range(n):
             found.append((events[i].data.fd, events[i].events))
         self.found = n
-        if n > 1:
-            self.busy = True
-        return found
+        return 0
 
     def turn(self):
         """A new turn of the loop: look at the clocks. Called after each wait for events."""

@@ -192,7 +192,7 @@ class Reactor:
         What a thread that lost the reactor has not looked at yet, the next one finds in `ready`.
         """
         station, again = self.station, self.again
-        poll, member_of, settle = station.poll, station.members.get, self.settle
+        glance, member_of, settle = station.glance, station.members.get, self.settle
         while not self._done:
             for fd, mask in self.ready:
                 member = member_of(fd)
@@ -214,7 +214,8 @@ class Reactor:
                 self._done = True
                 break
             # Whoever passes the turn on with each request has little use for more events.
-            self.ready = iter(poll(self.span(), FEW if station.hold else EVENTS))
+            most = FEW if station.hold else EVENTS
+            self.ready = iter(glance(most) or station.poll(self.span(), most))
             station.turn()
         return True
 

@@ -408,6 +408,38 @@ def test_address_of_a_client_of_a_dual_stack_listener(host: str, told: str) -> N
             connection.abandon()
 
 
+# --- waiting for events ---
+
+
+def test_glance_sees_what_is_there_while_there_is_much_to_do() -> None:
+    with Rig() as rig:
+        station = rig.station
+        clients = [rig.client() for _ in range(3)]
+        assert len(station.glance(64)) == 0  # nothing has come so far
+        for client in clients:
+            client.send(get())
+        assert len(station.glance(64)) == 0  # nobody has found that there is much to do
+        assert len(station.poll(10, 64)) == station.found == 3
+        deadline = time.monotonic() + 10
+        while True:  # but for a machine that pauses between the two calls the first time will do
+            station.wait_span()
+            events = station.glance(2)
+            if events:
+                break
+            assert time.monotonic() < deadline, "never"
+        assert len(events) == station.found == 2
+        since = time.monotonic()
+        while time.monotonic() - since < 0.001:
+            pass
+        assert len(station.glance(64)) == 0  # it is time to look at the deadlines
+        assert len(station.poll(10, 1)) == 1
+        for client in clients:
+            client.connection.turn(1)
+        assert list(station.poll(0, 64)) == []
+        station.wait_span()
+        assert len(station.glance(64)) == 0
+
+
 def test_other_station_objects_are_not_confused() -> None:
     """Two stations in one process (a test's own worry, but a cheap one)."""
     with Rig() as one, Rig(big) as other:
