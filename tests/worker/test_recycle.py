@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from launcher import Server, until
+from serving import chosen_classes
 
 from prefork.worker.recycle import INTERVAL, SAMPLES, private_memory
 
@@ -71,18 +72,19 @@ def test_max_memory_while_requests_come(start: Start, worker_class: str) -> None
     server.stderr.wait(rf"worker {old} is to be replaced: \d+ MiB of private memory, 60 MiB allowed")
 
 
-def test_idle_worker_is_not_sampled(start: Start, worker_class: str) -> None:
-    """One look behind the last request, and no more: an idle worker does not wake up."""
-    server = start(worker_class, "--max-memory", "1m")
-    (worker,) = server.worker_pids()
-    server.get("/pid")
+def test_idle_worker_is_not_sampled(start: Start) -> None:
+    """One look behind the last request, and no more: an idle worker of any class does not wake up."""
+    servers = [start(name, "--max-memory", "1m") for name in chosen_classes()]
+    workers = [server.worker_pids() for server in servers]
+    for server in servers:
+        server.get("/pid")
     since = time.monotonic()
     # The last look is over, and so is that of gevent's watch over the hub behind it (stall_timeout).
     until(lambda: time.monotonic() - since > INTERVAL + 1.5, "the last look is over")
-    before = counters(worker)
+    before = [counters(worker) for (worker,) in workers]
     until(lambda: time.monotonic() - since > INTERVAL + 4, "time has passed")
-    assert counters(worker) == before
-    assert server.worker_pids() == [worker]
+    assert [counters(worker) for (worker,) in workers] == before
+    assert [server.worker_pids() for server in servers] == workers
 
 
 def test_max_lifetime_replaces_all_but_not_at_once(start: Start, worker_class: str) -> None:
