@@ -89,6 +89,7 @@ class LastCall:
         self._acceptors = acceptors
         self._listeners = listeners
         self._closed = closed
+        self._sweeping = False
 
     def begin(self) -> None:
         settle = [hush(listener) for listener in self._listeners]
@@ -96,12 +97,15 @@ class LastCall:
 
     def look(self) -> None:
         """The acceptors have had their turn."""
+        if not self._sweeping:
+            return  # a sibling's nudge: clients may still begin
         if all(acceptor.dry for acceptor in self._acceptors):
             self._closed()
         else:
             self._reactor.later(AGAIN, self._sweep)
 
     def _sweep(self) -> None:
+        self._sweeping = True
         # Accepting may run a request, and so lose the turn: only the loop itself may do that.
         for acceptor in self._acceptors:
             acceptor.dry = False
