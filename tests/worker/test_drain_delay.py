@@ -1,4 +1,4 @@
-"""--drain-delay: while a load balancer still sends clients, all of them are answered, for as long as was said."""
+"""--drain-delay: while a balancer still sends clients all of them are answered, for as long as was said."""
 
 from __future__ import annotations
 
