@@ -16,7 +16,7 @@ enum { BATON_LOOP = 0, BATON_APP = 1, BATON_PASSED = 2, BATON_MASK = 3 };
 
 enum {
     BATON_GAP_MAX = 10000000, /* ns: that nothing ended for a while says no more than this */
-    BATON_BACKLOG = 8,        /* requests left waiting, summed over the offers since the last turn given */
+    BATON_BACKLOG = 4,        /* requests left waiting, summed over the offers since the last turn given */
 };
 
 typedef struct {
