@@ -9,6 +9,7 @@ import math
 import os
 
 from ..config import hooks
+from ..errors import PreforkError
 from ..net.channel import Boot
 from . import molds
 from .crew import spawn
@@ -63,20 +64,30 @@ class Births:
         self._count += 1
         return self._facade(slot, generation, self._count)
 
-    def worker(self, generation: int, facade: hooks.Worker, orders: Iterable[bytes]) -> int:
-        """Make the worker and return its pid; 0: a mold makes it, and it says itself when it is there.
+    def workers(
+        self, generation: int, wanted: Iterable[tuple[hooks.Worker, Iterable[bytes]]]
+    ) -> dict[int, int | OSError | PreforkError]:
+        """Make workers, each with its first orders; return by slot their pids, or why there is none.
 
-        Raises OSError and PreforkError.
+        0: a mold makes it, and it says itself when it is there.
         """
 
-        def be_worker(theirs: socket) -> NoReturn:
+        def be_worker(facade: hooks.Worker, theirs: socket) -> NoReturn:
             self._let_go()
             self._work(generation, facade, theirs, None)
 
         if not self._settings_of(generation).preload_app:
-            return self._crew.fork(facade.slot, facade, be_worker, orders)
-        self.mold(generation)
-        theirs = self._crew.expect(facade.slot, facade, orders)
+            return {**self._crew.fork(wanted, be_worker)}
+        return {facade.slot: self._order(generation, facade, orders) for facade, orders in wanted}
+
+    def _order(
+        self, generation: int, facade: hooks.Worker, orders: Iterable[bytes]
+    ) -> int | OSError | PreforkError:
+        try:
+            self.mold(generation)
+            theirs = self._crew.expect(facade.slot, facade, orders)
+        except (OSError, PreforkError) as error:
+            return error
         self._molds.order(generation, facade.slot, facade.age, theirs)
         return 0
 

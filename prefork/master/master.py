@@ -180,6 +180,7 @@ class Master:
         self._signals = Signals(SIGNALS)
         self._poll.register(self._signals.fd, select.POLLIN)
         self._open_control()
+        set_title("master", self.server.proc_name)
         # What exists now stays: a collection in a worker must not touch it, or its pages are copied.
         gc.freeze()
         self._act(self._fleet.start(start.policy(settings), time.monotonic()))
@@ -188,7 +189,6 @@ class Master:
         self.log.info("%s", start.line(settings, self.listeners))
         if settings.reload:
             self._watch_files()
-        set_title("master", self.server.proc_name)
 
     def _open_control(self) -> None:
         try:
@@ -344,8 +344,16 @@ class Master:
         while queue:
             action = queue.popleft()
             match action:
-                case Fork(slot=slot, generation=generation, canary=canary):
-                    queue.extend(self._fork(slot, generation, [channel.WARM] if canary else ()))
+                case Fork(generation=generation):
+                    forks = [action]
+                    while (
+                        queue
+                        and isinstance(following := queue[0], Fork)
+                        and following.generation == generation
+                    ):
+                        forks.append(following)
+                        queue.popleft()
+                    queue.extend(self._fork(generation, forks))
                 case Send(slot=slot, message=message):
                     self._crew.send(slot, message)
                 case Signal(slot=slot, number=number, reason=reason):
@@ -414,21 +422,27 @@ class Master:
                 return True
         return False
 
-    def _fork(self, slot: int, generation: int, orders: Iterable[bytes]) -> list[Action]:
-        settings = self._reloads.settings_of(generation)
-        facade = self._births.facade(slot, generation)
-        self._hook("pre_fork", self.server, facade)
-        self._scoreboard.set_worker(slot, generation=generation, state=WorkerState.BOOTING)
-        self._arm_watch(settings)
-        try:
-            pid = self._births.worker(generation, facade, orders)
-        except OSError as error:
-            self._scoreboard.clear(slot)
-            return self._fleet.unforked(slot, error.strerror or str(error), time.monotonic())
-        except PreforkError as fault:
-            self._scoreboard.clear(slot)
-            return self._fleet.unmade(slot, Failure(str(fault)), time.monotonic())
-        return self._fleet.forked(slot, pid, time.monotonic()) if pid else []
+    def _fork(self, generation: int, forks: Iterable[Fork]) -> list[Action]:
+        """All of them at once, see spawn_all."""
+        self._arm_watch(self._reloads.settings_of(generation))
+        wanted = []
+        for fork in forks:
+            facade = self._births.facade(fork.slot, generation)
+            self._hook("pre_fork", self.server, facade)
+            self._scoreboard.set_worker(fork.slot, generation=generation, state=WorkerState.BOOTING)
+            wanted.append((facade, [channel.WARM] if fork.canary else []))
+        actions: list[Action] = []
+        for slot, outcome in self._births.workers(generation, wanted).items():
+            now = time.monotonic()
+            if isinstance(outcome, PreforkError):
+                self._scoreboard.clear(slot)
+                actions += self._fleet.unmade(slot, Failure(str(outcome)), now)
+            elif isinstance(outcome, OSError):
+                self._scoreboard.clear(slot)
+                actions += self._fleet.unforked(slot, outcome.strerror or str(outcome), now)
+            elif outcome:
+                actions += self._fleet.forked(slot, outcome, now)
+        return actions
 
     def _let_go(self) -> None:
         """In a child, all signals blocked: let go of everything that is the master's."""

@@ -210,7 +210,7 @@ def test_recycling(begin: Callable[..., Server], crowd: Crowd, flags: tuple[str,
     swarm = crowd(server)
     assert swarm.wait_total(20000 if FULL else 1500, timeout=300)
     nothing_lost(swarm)
-    assert not before & set(server.worker_pids())
+    until(lambda: not before & set(server.worker_pids()), "each has been replaced")
 
 
 @every_class
