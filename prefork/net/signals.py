@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 
-# The functions below `signal`'s own, which turn numbers into enum members and back: that alone wrote to 0.2 MB
-# of pages in every new worker before it had begun to boot.
+# The functions below `signal`'s own, which turn numbers into enum members and back: that alone wrote to
+# 0.2 MB of pages in every new worker before it had begun to boot.
 from _signal import pthread_sigmask, valid_signals  # type: ignore[import-not-found]
 from _signal import signal as catch
 from collections.abc import Iterable
