@@ -1,6 +1,7 @@
 """How workers and molds come into the world: the fork, and what the new process does first and last.
 
-A worker is forked by the master, or, where its generation preloads, ordered from the generation's mold.
+A worker is forked by the master, or, where its generation preloads or runs in gevent, ordered from the
+generation's mold.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 import os
 
 from ..config import hooks
-from ..errors import PreforkError
+from ..errors import BootError, PreforkError
 from ..net.channel import Boot
 from . import molds
 from .crew import spawn
@@ -45,7 +46,7 @@ class Births:
         settings_of: Callable[[int], Settings],
         let_go: Callable[[], None],
         run_worker: Callable[[Boot], int],
-        preload: Callable[[Settings, Any], App],
+        preload: Callable[[Settings, Any], App | None],
     ) -> None:
         self._crew = crew
         self._molds = molds
@@ -76,7 +77,7 @@ class Births:
             self._let_go()
             self._work(generation, facade, theirs, None)
 
-        if not self._settings_of(generation).preload_app:
+        if not _needs_mold(self._settings_of(generation)):
             return {**self._crew.fork(wanted, be_worker)}
         return {facade.slot: self._order(generation, facade, orders) for facade, orders in wanted}
 
@@ -97,7 +98,7 @@ class Births:
             return
         settings = self._settings_of(generation)
 
-        def work(slot: int, age: int, theirs: socket, app: App) -> NoReturn:
+        def work(slot: int, age: int, theirs: socket, app: App | None) -> NoReturn:
             self._work(generation, self._facade(slot, generation, age), theirs, app)
 
         def be_mold(ours: socket) -> NoReturn:
@@ -144,3 +145,15 @@ class Births:
             self._log.exception("%s %d: unexpected", what, os.getpid())
         finally:
             os._exit(code)
+
+
+def _needs_mold(settings: Settings) -> bool:
+    """To preload; or to have gevent imported once, which is only faster: where there can be no mold, each
+    worker does it."""
+    if settings.preload_app or settings.worker_class != "gevent":
+        return settings.preload_app
+    try:
+        molds.adopt_orphans()
+    except BootError:
+        return False
+    return True

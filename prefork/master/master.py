@@ -71,7 +71,8 @@ class Master:
     """One server, from binding to the last worker's end. `run` once.
 
     run_worker: called in each worker; returns its exit code.
-    preload: called in each mold with settings and log; returns the application, or raises PreforkError.
+    preload: called in each mold with settings and log; returns the application if it has imported that, or
+    raises PreforkError.
     read_settings: read everything again, for a reload; raises PreforkError. None: reload with the same.
     program: what an upgrade executes.
     log: has the methods of a Logger, and `reopen()`.
@@ -82,7 +83,7 @@ class Master:
         settings: Settings,
         *,
         run_worker: Callable[[Boot], int],
-        preload: Callable[[Settings, Any], Callable[..., Any]],
+        preload: Callable[[Settings, Any], Callable[..., Any] | None],
         program: Program,
         log: Any,
         read_settings: Callable[[], Settings] | None = None,

@@ -1,4 +1,5 @@
 """The process that imports the application once for all workers of a generation, and forks them on request.
+For gevent workers it imports gevent only.
 
 Each worker is forked twice: the process between ends at once, and the worker becomes a child of the nearest
 subreaper (prctl(2)), which is the master. So workers have one parent, however they were made, and a mold
@@ -39,8 +40,8 @@ class Mold:
         self,
         ours: socket.socket,
         log: Any,
-        preload: Callable[[], App],
-        work: Callable[[int, int, socket.socket, App], NoReturn],
+        preload: Callable[[], App | None],
+        work: Callable[[int, int, socket.socket, App | None], NoReturn],
     ) -> None:
         ours.setblocking(True)
         self._channel = ours
@@ -84,7 +85,7 @@ class Mold:
         theirs.set_inheritable(False)  # recv_fds knows no MSG_CMSG_CLOEXEC; nothing is executed in between
         return slot, age, theirs
 
-    def _make(self, slot: int, age: int, theirs: socket.socket, app: App) -> None:
+    def _make(self, slot: int, age: int, theirs: socket.socket, app: App | None) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         try:
@@ -104,7 +105,7 @@ class Mold:
         finally:
             theirs.close()
 
-    def _be_between(self, slot: int, age: int, theirs: socket.socket, app: App) -> NoReturn:
+    def _be_between(self, slot: int, age: int, theirs: socket.socket, app: App | None) -> NoReturn:
         code = 255
         try:
             if os.fork() == 0:

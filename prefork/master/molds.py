@@ -227,7 +227,10 @@ class Molds:
 def adopt_orphans() -> None:
     """Make this process the parent of its descendants' orphans: so the workers of a mold become its children,
     and outlive the mold. Raises BootError where the system has no such thing."""
-    import ctypes
+    try:
+        import ctypes
+    except ImportError as fault:  # a Python made without libffi
+        raise BootError(f"--preload needs Python's ctypes: {fault}") from None
 
     prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
     if prctl is None:

@@ -69,9 +69,16 @@ def run_worker(boot: Boot, make_reactor: MakeReactor | None = None) -> int:
     return worker.leave(worker.serve(reactor))
 
 
-def preload(settings: Settings, log: Any) -> Callable[..., Any]:
-    """In a mold: import the application as its workers would, as their user. Raises PreforkError."""
+def preload(settings: Settings, log: Any) -> Callable[..., Any] | None:
+    """In a mold: import the application as its workers would, as their user, and return it; for gevent, which
+    only a worker may patch, import gevent and return None. Raises PreforkError."""
     _set_title(settings, "mold")
+    if not settings.preload_app:
+        from .patching import warm
+
+        _watch_for_crashes(log)
+        warm()
+        return None
     _drop_privileges(settings)
     log.capture()
     _watch_for_crashes(log)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from launcher import Server, until
-from procfs import children, session, state
+from procfs import children, session, state, title
 from rawclient import Closed
 
 from .conftest import APP, Project, Start, answer, settled
@@ -26,10 +26,6 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
-
-
-def title(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0")
 
 
 def molds(server: Server) -> list[int]:

@@ -215,8 +215,8 @@ class Server:
         return self
 
     def worker_pids(self) -> list[int]:
-        """The master's children, which are the workers."""
-        return procfs.children(self.pid)
+        """The master's children, without a mold."""
+        return [pid for pid in procfs.children(self.pid) if not procfs.title(pid).startswith("prefork: mold")]
 
     def wait_workers(self, count: int) -> Server:
         """Return when all workers of the first generation, that many, have said that they are ready."""

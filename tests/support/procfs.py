@@ -30,6 +30,14 @@ def state(pid: int) -> str:
         return "X"
 
 
+def title(pid: int) -> str:
+    """What ps shows; "" when there is no such process."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text().rstrip("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def session(leader: int) -> list[int]:
     """Live processes of the session that leader began, leader included."""
     members = []
