@@ -24,6 +24,8 @@ EVERY: frozenset[int] = frozenset(valid_signals())
 # Master to worker: look at your requests, one is past its deadline. A real-time signal, for every other one
 # may be the application's own.
 ASK = signal.SIGRTMIN + 4
+# Kernel to worker: something has come on the channel, or its other end is dead (F_SETSIG, fcntl(2)).
+STIR = signal.SIGRTMIN + 5
 SETMASK = int(signal.SIG_SETMASK)
 DEFAULT = int(signal.SIG_DFL)
 

@@ -48,6 +48,10 @@ class Acceptor:
             self._reactor.epoll.unregister(self._endpoint.descriptor)
             self._watching = False
 
+    def forget(self) -> None:
+        """The listener will be closed, and its number may become another's."""
+        self._station.members.pop(self._endpoint.descriptor, None)
+
     def last(self) -> Iterator[Connection]:
         """Accept everybody who waits. Each wants its turn."""
         try:

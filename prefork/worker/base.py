@@ -7,12 +7,14 @@ the master is dead: the worker drains.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
+from select import POLLHUP, poll  # bound before gevent takes poll away
 
 from ..config import hooks
 from ..engine.scoreboard import WorkerState
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         def park(self) -> None: ...
         def unpark(self) -> None: ...
         def drain(self, deadline: float) -> None: ...
+        def is_held(self) -> bool: ...
+        def release(self) -> None: ...
         def finish(self, deadline: float, closed: Callable[[], None], *, delay: float = ...) -> None: ...
         def stop(self) -> None: ...
         def run(self) -> None: ...
@@ -121,13 +125,10 @@ class Worker:
         _set_title(settings)
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
         if boot.app is None:  # else the mold has done so, before it imported
+            _import_class(settings, self.log)
             _drop_privileges(settings)
             self.log.capture()
         self._watch_for_crashes()
-        if settings.worker_class == "gevent":
-            from .patching import patch
-
-            patch(self.log)  # before the application is imported, and never in the master
         app = boot.app or _load(settings, self.log)
         boot.worker.wsgi = app
         self._access_log = _access_log(boot)
@@ -149,6 +150,7 @@ class Worker:
     def serve(self, reactor: Serving) -> int:
         """Say ready and serve until told otherwise; return the exit code."""
         self.boot.scoreboard.set_worker(self.boot.slot, booted_ns=time.monotonic_ns())
+        self._watch_master()
         self._take_orders()  # those that came while it booted
         if self._warm and self.settings.warmup:
             self._warm_up(reactor)
@@ -236,6 +238,32 @@ class Worker:
             self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
             self._say(channel.PARKED)
 
+    def _watch_master(self) -> None:
+        """Hear of the master's death also while a request keeps the loop from turning: whoever starts the
+        server again binds at once, not when that request has ended.
+
+        The kernel sends a signal for whatever happens on the channel. (PR_SET_PDEATHSIG is lost with a change
+        of user, and tells of the wrong death where a mold has made the worker a moment ago.)
+        """
+        assert self._channel is not None
+        if not hasattr(fcntl, "F_SETSIG"):  # Linux only
+            return
+        signal.signal(signals.STIR, self._stirred)
+        fd = self._channel.fileno()
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signals.STIR)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def _stirred(self, number: int, frame: object) -> None:
+        """Signal handler. A loop that turns hears by itself, and does all the rest."""
+        if self._channel is None or self._reactor is None or not self._reactor.is_held():
+            return
+        ear = poll()
+        ear.register(self._channel.fileno(), POLLHUP)
+        if ear.poll(0):
+            self._reactor.release()
+            self._close_listeners()
+
     def _orphaned(self) -> None:
         """The master is dead. Whoever starts the server again binds anew: let go of the listeners soon."""
         assert self._channel is not None
@@ -273,9 +301,12 @@ class Worker:
         self._let_go()
 
     def _let_go(self) -> None:
+        self._close_listeners()
+        self._say(channel.DRAINING)
+
+    def _close_listeners(self) -> None:
         for listener in self.boot.listeners:
             listener.close()  # a port is free for the next server only when nobody holds it
-        self._say(channel.DRAINING)
 
     def _leave_at_once(self) -> None:
         self._leaving = True
@@ -395,6 +426,19 @@ def _drop_privileges(settings: Settings) -> None:
     except (OSError, KeyError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such user"
         raise BootError(f"cannot become user {settings.user}, group {settings.group}: {reason}") from None
+
+
+def _import_class(settings: Settings, log: Any) -> None:
+    """What the worker class takes, while everything may be read: the user of -u may not be let into this
+    Python's folder. For gevent that is to patch, before the application's import and never in the master."""
+    match settings.worker_class:
+        case "threads":
+            from . import threads  # noqa: F401
+        case "gevent":
+            from .patching import patch
+
+            patch(log)
+            from . import gevent  # noqa: F401
 
 
 def _enter(settings: Settings) -> None:

@@ -154,6 +154,21 @@ class Reactor:
             self._retirement.end()
             self._open()
 
+    def is_held(self) -> bool:
+        """Whether the application keeps the loop from turning. A signal handler in the main thread asks."""
+        connection = self.current()
+        return connection is not None and connection.inside_application
+
+    def release(self) -> None:
+        """Forget the listeners, which are about to be closed; drain() is still to come. Who waits in the
+        backlog is accepted, and served when the loop turns again. A signal handler calls this meanwhile.
+        """
+        self._look_away()
+        for acceptor in self._acceptors:
+            self.again.extend(acceptor.last())
+            acceptor.forget()
+        self._acceptors.clear()
+
     def stop(self) -> None:
         """Close everything; run() returns."""
         self._done = True

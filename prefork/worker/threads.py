@@ -55,6 +55,10 @@ class ThreadReactor(Reactor):
         super().stop()
         self.wake()
 
+    def is_held(self) -> bool:
+        # Otherwise some thread leads, and hears by itself.
+        return self.station.running() >= self._threads
+
     def settle(self, connection: Connection, outcome: int) -> bool:
         lost = outcome >= LOST
         outcome &= ~LOST
