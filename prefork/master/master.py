@@ -149,6 +149,7 @@ class Master:
             self._open()
             self._loop()
             assert self._exit_code is not None
+            self._tell_launcher(self._exit_code)
         except PreforkError as fault:
             self._succession.fail(fault)
             if self._launch is None:
@@ -160,6 +161,11 @@ class Master:
             self._close()
         self._report(self._exit_code)
         return self._exit_code
+
+    def _tell_launcher(self, exit_code: int) -> None:
+        """Why a daemon could not boot stands in its log; say it at the terminal it was started from, too."""
+        if self._launch is not None and exit_code and self.settings.errorlog != "-" and self._trouble.cause:
+            print(f"prefork: error: {self._trouble.cause}", file=sys.stderr, flush=True)
 
     # Start and end
 
@@ -330,7 +336,11 @@ class Master:
     def _tell_status(self, caller: Caller) -> None:
         from ..telemetry.status import snapshot
 
-        caller.end(server=start.facts(self.server, self._fleet), **snapshot(self._scoreboard))
+        said = snapshot(self._scoreboard)
+        for worker in said["workers"]:
+            if self._fleet.workers[worker["slot"]].phase is Phase.PARKED:
+                worker["state"] = Phase.PARKED.value  # it accepts as little as one that drains, but stays
+        caller.end(server=start.facts(self.server, self._fleet), **said)
 
     def _reopen(self) -> None:
         self.log.reopen()

@@ -8,7 +8,9 @@ import signal
 import subprocess
 
 import pytest
-from launcher import program, until
+from launcher import Server, program, until
+
+from prefork.net import control
 
 from .conftest import APP, Project, Start, answer, settled
 
@@ -20,6 +22,11 @@ FAILING = APP.replace('"first"', '"second"').replace(
     "        start_response('500 Internal Server Error', [('Content-Length', '0')])\n"
     "        return []\n",
 )
+
+
+def states(server: Server, pids: set[int]) -> set[str]:
+    said = next(control.ask(server.pid, "status"))
+    return {worker["state"] for worker in said["workers"] if worker["pid"] in pids}
 
 
 @pytest.mark.parametrize("flags", CLASSES, ids=["sync", "threads", "gevent"])
@@ -36,6 +43,7 @@ def test_errors_take_it_back(start: Start, project: Project, flags: tuple[str, .
     settled(server, 2)
     assert answer(server)[0] == "second"
     assert before < set(server.worker_pids())  # in reserve
+    until(lambda: states(server, before) == {"parked"}, "and status says so")
     for _ in range(6):
         assert server.get("/broken").status == 500
     out, err = waiting.communicate(timeout=20)

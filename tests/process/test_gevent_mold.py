@@ -99,6 +99,7 @@ def test_workers_are_born_with_gevent_and_patch_it_themselves(server: Server, pr
 def test_killed_worker_comes_from_the_mold_again(server: Server, project: Project) -> None:
     old = workers(server, 2)
     os.kill(old[0], signal.SIGKILL)
+    server.stderr.wait(rf"worker {old[0]} was killed by SIGKILL")
     until(lambda: len(set(workers(server, 2)) - {old[0]}) == 2, "a new one")
     (new,) = set(workers(server, 2)) - set(old)
     assert born(project, new)["there"]
@@ -120,6 +121,7 @@ def test_killed_mold_is_replaced(server: Server, project: Project) -> None:
     until(lambda: bool(molds(server)) and molds(server) != [mold], "another mold")
     assert workers(server, 2) == old
     os.kill(old[0], signal.SIGKILL)
+    server.stderr.wait(rf"worker {old[0]} was killed by SIGKILL")
     until(lambda: old[0] not in workers(server, 2), "a new one")
     assert server.get("/").status == 200
     server.pardon()

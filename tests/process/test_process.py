@@ -86,6 +86,16 @@ def test_daemon_that_cannot_boot_says_so_and_returns_its_code(start: Start, proj
     server.stderr.wait_end()
 
 
+def test_daemon_that_cannot_boot_says_one_line_beside_its_log(start: Start, project: Project) -> None:
+    project.write("import nothing_of_that_name\n")
+    server = start("-D", "--error-logfile", "log", ready=False)
+    assert server.wait() == 4
+    server.stderr.wait_end()
+    (line,) = server.stderr.lines
+    assert line.startswith("prefork: error: ") and "nothing_of_that_name" in line
+    assert "nothing_of_that_name" in (project.folder / "log").read_text()
+
+
 def test_daemon_that_cannot_bind_says_so_and_returns_its_code(start: Start) -> None:
     server = start("-D", "-b", "192.0.2.1:80", handed=False, ready=False)
     assert server.wait() == 1
@@ -106,13 +116,20 @@ def open_folder() -> Iterator[Path]:
 
 
 @needs_root
-def test_workers_run_as_the_user_and_the_master_does_not(start: Start, open_folder: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [(), ("--threads", "2"), ("-k", "gevent")], ids=["sync", "threads", "gevent"]
+)
+def test_workers_run_as_the_user_and_the_master_does_not(
+    start: Start, open_folder: Path, kind: tuple[str, ...]
+) -> None:
+    if "gevent" in kind:
+        pytest.importorskip("gevent")
     Project(open_folder).path.chmod(0o644)
     path, log = open_folder / "s", open_folder / "log"
     folder = ("--chdir", str(open_folder))
     logs = ("--error-logfile", str(log), "--capture-output")
     who = ("-u", "65534", "-g", "65533", "-m", "007")
-    server = start(*folder, *who, *logs, "-b", f"unix:{path}", handed=False, workers=1, ready=False)
+    server = start(*kind, *folder, *who, *logs, "-b", f"unix:{path}", handed=False, workers=1, ready=False)
     until(lambda: log.exists() and "ready" in log.read_text(), "it is ready")
     (worker,) = server.worker_pids()
     assert ids(worker) == ([65534] * 4, [65533] * 4, [])
