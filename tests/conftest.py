@@ -7,6 +7,7 @@ names, as are the applications of tests/apps.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.metadata
 import os
@@ -50,6 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise ImportError(f"{name} is not compiled")
     except Exception as error:  # not built, half built, or built from other sources: one line says what to do
         pytest.exit(f"prefork is not built here ({error}): run pip install -e '.[test]'", returncode=4)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Ten thousand collected tests are no garbage.
+
+    Hundreds of tests call gc.collect(), which would look through them each time. What a test makes itself is
+    still looked at.
+    """
+    del session
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=chosen_classes())
