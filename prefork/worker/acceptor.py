@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..engine.connection import Connection, Endpoint
+    from ..engine.connection import Connection
+    from ..engine.endpoint import Endpoint
     from .reactor import Reactor
 
 BATCH = 64  # connections a turn; connections already open want their turn too

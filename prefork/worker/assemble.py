@@ -10,7 +10,7 @@ import os
 import sys
 
 from ..engine.body import EmptyInput
-from ..engine.connection import Endpoint
+from ..engine.endpoint import Endpoint
 from ..engine.environ import EnvironTable, roomy
 from ..engine.response import FileWrapper
 from ..engine.station import Station

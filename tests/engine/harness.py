@@ -21,7 +21,8 @@ from typing import Any
 
 from prefork.engine.accesslog import AccessLog
 from prefork.engine.body import EmptyInput
-from prefork.engine.connection import Connection, Endpoint
+from prefork.engine.connection import Connection
+from prefork.engine.endpoint import Endpoint
 from prefork.engine.environ import EnvironTable, roomy
 from prefork.engine.response import FileWrapper
 from prefork.engine.scoreboard import Scoreboard
