@@ -10,3 +10,5 @@ cdef class Connection(Responder):
     cdef int note_request(self) except -1
     cdef int settle(self) except -1
     cdef int finish(self) except -1
+
+cdef Connection make_connection()

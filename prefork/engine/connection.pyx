@@ -78,8 +78,24 @@ cdef str REQUEST_METHOD = "REQUEST_METHOD"
 cdef str RAW_URI = "RAW_URI"
 
 
+cdef bint making = False
+
+
+cdef Connection make_connection():
+    """A Connection without a client. Only C can make one: without a station its methods have nothing to stand on."""
+    global making
+    making = True
+    return Connection.__new__(Connection)
+
+
 cdef class Connection(Responder):
     """One accepted client. Made by an Endpoint."""
+
+    def __cinit__(self):
+        global making
+        if not making:
+            raise TypeError("a Connection is made by an Endpoint")
+        making = False
 
     @property
     def request(self):

@@ -10,6 +10,7 @@ cdef class Receiver(Client):
     # connection
     cdef dict base             # the environ keys that all requests of the listener share
     cdef bint local            # a unix socket: the peer has no address
+    cdef bint prompt           # accepted as soon as it came
     cdef bint trusted          # the peer's forwarded fields are believed
     cdef object remote_port
     cdef uint8_t *saved        # bytes received and not yet used, ours

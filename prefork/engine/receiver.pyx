@@ -175,7 +175,7 @@ cdef class Receiver(Client):
         cdef int fault = 0
         self.exchange.minor = head.minor
         self.exchange.begin_ns = station.ready_ns  # for run(), which counts what it waits from here on
-        if self.interest == 0 or station.lagged:
+        if station.lagged if self.interest else not self.prompt:
             # It may have waited in the kernel: for accept, or while this worker was inside the application.
             self.exchange.queue_ns = self.waited()
             if self.exchange.queue_ns:

@@ -8,6 +8,7 @@ from prefork.engine.scoreboard cimport RequestSlot, Scoreboard, WorkerSlot
 
 cdef enum:
     PARKED = 256
+    LATE_NS = 1000000          # a turn that has lasted so long is long
 
 cdef enum Wait:
     WAIT_HEAD = 0      # for a whole request head
@@ -74,6 +75,7 @@ cdef class Station:
     cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
     cdef int64_t now                       # ns, monotonic, of this turn
     cdef int64_t slept_ns                  # ns, monotonic: when the loop last looked how long it may sleep
+    cdef int64_t woke_ns                   # ns, monotonic: when it last woke, the GIL not yet taken
     cdef bint busy                         # the last poll found events at once
     cdef readonly int found                # events that the last poll gave
     cdef bint lagged                       # the turn before this one took long: what is ready may have waited
@@ -97,6 +99,7 @@ cdef class Station:
     cdef void free_request(self, RequestSlot *slot, int index) noexcept
     cdef RequestSlot *slot_of(self, Member member) noexcept
 
+    cdef Queue *queue(self, int wait) except NULL
     cdef void enqueue(self, Member member, int wait) noexcept
     cdef int gather(self, list found, int most, int milliseconds) except -1
     cdef void look(self) noexcept

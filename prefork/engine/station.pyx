@@ -51,8 +51,8 @@ cdef const char **MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 cdef enum:
     BUFFER_SIZE = 65536
-    LATE_NS = 1000000
     LOOK_NS = 500000     # after that long it is looked at deadlines again; less than LATE_NS, or no turn would be late
+    LAG_NS = 10000000    # what the kernel can tell of a wait is in ticks that are no shorter
     EVENTS = 64          # a poll
 
 
@@ -93,9 +93,10 @@ cdef class Station:
     forwarded headers are believed; `open_spool`: makes the unlinked file for a large body.
     """
 
-    def __init__(
-        self, *, int epoll, EnvironTable environs, AccessLog access_log, Scoreboard scoreboard, int worker,
-        dict refusals, trusted, open_spool, on_app_fault, on_refusal, on_notice, application,
+    # Not __init__, which can be left out and called twice.
+    def __cinit__(
+        self, *, int epoll, EnvironTable environs not None, AccessLog access_log, Scoreboard scoreboard not None,
+        int worker, dict refusals not None, trusted, open_spool, on_app_fault, on_refusal, on_notice, application,
         pre_request=None, post_request=None, str server="prefork",
         uint64_t head_limit=65536, uint64_t line_limit=4094, uint64_t field_limit=8190, uint64_t fields_limit=100,
         uint64_t body_limit=1 << 30, uint64_t body_memory_limit=262144, uint64_t response_limit=8 << 20,
@@ -105,13 +106,17 @@ cdef class Station:
         bint stream_bodies=False,
     ):
         cdef int i
+        self.buffer_size = BUFFER_SIZE
+        self.buffer = <uint8_t *>malloc(BUFFER_SIZE)
+        if self.buffer == NULL:
+            raise MemoryError()
         self.members = {}
         self.epoll = epoll
         self.environs = environs
         self.access_log = access_log
         self.scoreboard = scoreboard
         self.worker = worker
-        self.slot = scoreboard.worker_slot(worker)
+        self.slot = scoreboard.checked_worker(worker)
         self.limits.head_size = head_limit
         self.limits.line_size = line_limit
         self.limits.field_size = field_limit
@@ -157,12 +162,6 @@ cdef class Station:
             self.unanswered[i] = -1
         self.runners = <PyObject **>calloc(self.free_count, sizeof(PyObject *))
         if self.runners == NULL:
-            raise MemoryError()
-
-    def __cinit__(self):
-        self.buffer_size = BUFFER_SIZE
-        self.buffer = <uint8_t *>malloc(BUFFER_SIZE)
-        if self.buffer == NULL:
             raise MemoryError()
 
     def __dealloc__(self):
@@ -212,6 +211,7 @@ cdef class Station:
 
     cdef int gather(self, list found, int most, int milliseconds) except -1:
         cdef epoll_event events[EVENTS]
+        cdef int64_t woke_ns
         cdef int n, i
         if most > EVENTS:
             most = EVENTS
@@ -221,6 +221,8 @@ cdef class Station:
         else:
             with nogil:
                 n = epoll_wait(self.epoll, events, most, milliseconds)
+                woke_ns = monotonic_ns()
+            self.woke_ns = woke_ns
             self.busy = n > 1
         if n < 0:
             if errno != EINTR:
@@ -236,7 +238,8 @@ cdef class Station:
         cdef int64_t before = self.ready_ns
         self.look()
         self.ready_ns = self.now
-        self.lagged = self.slept_ns - before > LATE_NS
+        # Kept from looking by its own work, or by other threads that had the GIL.
+        self.lagged = self.slept_ns - before > LAG_NS or (self.woke_ns > before and self.now - self.woke_ns > LAG_NS)
 
     def resume(self):
         """Another thread goes on with a turn that began earlier: what is ready has been so since then."""
@@ -319,8 +322,9 @@ cdef class Station:
     def waiting(self, int wait):
         """The members in one queue (a Wait number), the one with the earliest deadline first."""
         cdef list found = []
-        cdef Link *link = self.queues[wait].ends.after
-        while link != &self.queues[wait].ends:
+        cdef Queue *queue = self.queue(wait)
+        cdef Link *link = queue.ends.after
+        while link != &queue.ends:
             found.append(<Member>link.owner)
             link = link.after
         return found
@@ -328,7 +332,7 @@ cdef class Station:
     def resting(self, int wait, double seconds):
         """The members that have been in one queue (a Wait number) for so long at least."""
         cdef list found = []
-        cdef Queue *queue = &self.queues[wait]
+        cdef Queue *queue = self.queue(wait)
         cdef int64_t latest = monotonic_ns() - <int64_t>(seconds * 1e9) + queue.span
         cdef Link *link = queue.ends.after
         while link != &queue.ends and link.deadline <= latest:
@@ -336,7 +340,7 @@ cdef class Station:
             link = link.after
         return found
 
-    def share_turn(self, Baton owner):
+    def share_turn(self, Baton owner not None):
         """Threads share the reactor: who leads is decided by this baton."""
         self.lead_owner = owner
         self.lead = &owner.state
@@ -359,13 +363,19 @@ cdef class Station:
 
     def first_waiting(self, int wait):
         """The member in one queue that has waited longest, or None."""
-        cdef Link *link = self.queues[wait].ends.after
-        return None if link == &self.queues[wait].ends else <Member>link.owner
+        cdef Queue *queue = self.queue(wait)
+        cdef Link *link = queue.ends.after
+        return None if link == &queue.ends else <Member>link.owner
 
     def set_span(self, int wait, double seconds):
         """Change how long later deadlines of one kind are; the queue must keep its order, so only where it is empty
         or the new span is not shorter than what is left of the last one."""
-        self.queues[wait].span = <int64_t>(seconds * 1e9)
+        self.queue(wait).span = <int64_t>(seconds * 1e9)
+
+    cdef Queue *queue(self, int wait) except NULL:
+        if not 0 <= wait < WAITS:
+            raise IndexError(f"queue {wait} of {WAITS}")
+        return &self.queues[wait]
 
     # --- request slots ---
 
@@ -402,6 +412,8 @@ cdef class Station:
 
     def answer_at_abort(self, int code):
         """When this process is aborted, answer with refusal `code` whom no response has begun for."""
+        if not (0 <= code < len(self.refusals) and self.refusals[code]):
+            raise ValueError(f"no refusal has the code {code}")
         cdef tuple answer = <tuple>self.refusals[code]
         cdef bytes text = answer[1] + answer[2] + answer[3]
         if rescue_install(self.unanswered, self.scoreboard.requests_per_worker, text, len(text)) != 0:

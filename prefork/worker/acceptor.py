@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 BATCH = 64  # connections a turn; connections already open want their turn too
 LOOK_AWAY = 0.005  # seconds for a nudged sibling to accept, before this worker does it after all
 FULL = 0.05  # seconds before accept is tried again by a worker that has no room
-LOST = 8  # Outcome, engine/connection.pxd
+LOST = 8  # Outcome, engine/client.pxd
+HALT_OVER, HALT_EMPTY, HALT_LIGHTER, HALT_EXHAUSTED, HALT_LOST = 0, 1, 2, 3, 5  # Halt, engine/endpoint.pxd
 
 
 class Acceptor:
@@ -32,7 +33,6 @@ class Acceptor:
         self._endpoint = endpoint
         self._station = reactor.station
         self._watching = False
-        self._patience = False  # the sibling had its chance: accept once regardless
         self.dry = False  # nobody waited, the last time that this worker looked
         self._station.members[endpoint.descriptor] = self
 
@@ -41,6 +41,7 @@ class Acceptor:
         if not self._watching:
             # Exclusive: one waiting worker is woken for a connection, not all of them (man 2 epoll_ctl).
             self._reactor.epoll.register(self._endpoint.descriptor, EPOLLIN | EPOLLEXCLUSIVE)
+            self._endpoint.watched()
             self._watching = True
 
     def close(self) -> None:
@@ -63,34 +64,30 @@ class Acceptor:
 
     def turn(self, events: int = 0) -> int:
         """A connection waits, or a sibling thinks so."""
-        accept = self._endpoint.accept
-        settle = self._reactor.settle
-        for _ in range(BATCH):
-            if not self._reactor.has_room():
+        endpoint, reactor = self._endpoint, self._reactor
+        endpoint.left = BATCH
+        while True:
+            room = reactor.room()
+            if room <= 0:
                 if not self._somebody_waits():
                     break
-                if not self._reactor.make_room():
+                if not reactor.make_room():
                     self._pause()
                     break
-            if self._patience:
-                self._patience = False
-            elif (sibling := self._endpoint.lighter_sibling()) >= 0:
-                self._leave_to(sibling)
+                room = 1
+            halt = endpoint.serve(room, reactor.settle)
+            if halt == HALT_OVER:
                 break
-            try:
-                connection = accept()
-            except OSError:
-                if not self._free_descriptor():
-                    break
-                continue
-            if connection is None:
+            if halt == HALT_EMPTY:
                 self.dry = True
                 break
-            outcome = connection.turn(0)
-            if outcome and settle(connection, outcome):
-                return LOST
-            if self._station.late():
+            if halt == HALT_LIGHTER:
+                self._leave_to(endpoint.sibling)
                 break
+            if halt == HALT_EXHAUSTED and not self._free_descriptor():
+                break
+            if halt == HALT_LOST:
+                return LOST
         return 0
 
     def _leave_to(self, sibling: int) -> None:
@@ -101,7 +98,7 @@ class Acceptor:
     def resume(self) -> None:
         """Watch the listener again, if it is time to."""
         if not self._reactor.closed:
-            self._patience = True
+            self._endpoint.patient = True
             self.open()
 
     def _somebody_waits(self) -> bool:

@@ -89,9 +89,9 @@ class GeventReactor(Reactor):
                 self._waiting.append(connection)
         return False
 
-    def has_room(self) -> bool:
+    def room(self) -> int:
         # What comes behind a connection that was accepted for nobody is a sibling's, if one has room.
-        return super().has_room() and (self._greenlets < self._limit or bool(self._parked))
+        return super().room() if self._greenlets < self._limit or self._parked else 0
 
     def interrupt(self, connection: Connection) -> bool:
         task = self._task_of(connection)

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from ..engine.connection import Connection
     from ..net.channel import Boot
 
-PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/connection.pxd
+PIPELINED, WAITING, GONE, LOST = 1, 2, 3, 8  # Outcome, engine/client.pxd
 WAIT_IDLE = 2  # Wait, engine/station.pxd
 SERVING = 2  # WorkerState
 EVENTS = 64  # a poll
 FEW = 8  # a poll, where requests take long
+PLENTY = 1 << 30  # more connections than a worker is ever asked to hold
 LOG_IDLE = 0.01  # seconds without events after which the access log is written
 LOG_SPAN = 1.0  # seconds that a line may wait at most
 LOG_BATCH = 32 * 1024  # bytes that are written without waiting
@@ -266,9 +267,9 @@ class Reactor:
 
     # --- for acceptors and connections ---
 
-    def has_room(self) -> bool:
-        """Whether one more connection may be accepted."""
-        return not self.closed
+    def room(self) -> int:
+        """How many connections may be accepted, if nothing else changes."""
+        return 0 if self.closed else PLENTY
 
     def has_room_again(self) -> None:
         """Do not let those wait any longer for whom there was no room."""

@@ -82,8 +82,8 @@ class ThreadReactor(Reactor):
             return LOOK_UP
         return span
 
-    def has_room(self) -> bool:
-        return super().has_room() and self.station.held() < self._connections
+    def room(self) -> int:
+        return min(super().room(), self._connections - self.station.held())
 
     def make_room(self) -> bool:
         return not self.closed and self.close_idle()
