@@ -18,7 +18,7 @@ class Endpoint:
 
     def __init__(self, station: Station, descriptor: int, base: dict[str, Any], local: bool) -> None: ...
     def serve(self, room: int, settle: Callable[[Connection, int], object]) -> int:
-        """Accept at most `room` clients and `left`, and give each its first turn. Returns a Halt (endpoint.pxd).
+        """Accept at most `room` and `left` clients; each has its first turn. Returns a Halt (endpoint.pxd).
 
         settle: called with (connection, outcome) where one is not done and does not wait for its client
         either; true when this thread has lost the reactor. At most one is settled a call.

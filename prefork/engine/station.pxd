@@ -1,12 +1,20 @@
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from prefork.engine.accesslog cimport AccessLog
 from prefork.engine.baton cimport Baton, baton
 from prefork.engine.environ cimport EnvironTable
 from prefork.engine.scan cimport scan_head, scan_limits
 from prefork.engine.scoreboard cimport RequestSlot, Scoreboard, WorkerSlot
 
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        unsigned int events
+        epoll_data_t data
+
 cdef enum:
+    EVENTS = 64                # a poll
     PARKED = 256
     LATE_NS = 1000000          # a turn that has lasted so long is long
 
@@ -31,6 +39,7 @@ cdef struct Queue:
 
 cdef class Member:
     cdef Link link
+    cpdef int turn(self, uint32_t events) except -1
     cdef int expired(self) except -1
     cdef int chunk(self, object data) except -1
     cdef int hint(self, list headers) except -1
@@ -78,6 +87,12 @@ cdef class Station:
     cdef int64_t woke_ns                   # ns, monotonic: when it last woke, the GIL not yet taken
     cdef bint busy                         # the last poll found events at once
     cdef readonly int found                # events that the last poll gave
+    cdef int asked                         # as many as it could have given
+    cdef epoll_event events[EVENTS]
+    cdef int served                        # as many of them have had their turn
+    cdef int full_polls                    # one after the other, that gave as many as they could
+    cdef int64_t full_since_ns             # ns, monotonic: the first of them
+    cdef int64_t told_ns                   # ns, monotonic: whatever came before that, epoll has told
     cdef bint lagged                       # the turn before this one took long: what is ready may have waited
     cdef int64_t queue_limit               # ns a request may have waited for this worker; 0: no limit
     cdef int64_t ready_ns                  # ns, monotonic: when epoll told of this turn's events
@@ -100,8 +115,10 @@ cdef class Station:
     cdef RequestSlot *slot_of(self, Member member) noexcept
 
     cdef Queue *queue(self, int wait) except NULL
+    cdef int fill(self, double span, int most) except -1
+    cdef void begin_turn(self) noexcept
     cdef void enqueue(self, Member member, int wait) noexcept
-    cdef int gather(self, list found, int most, int milliseconds) except -1
+    cdef int gather(self, int most, int milliseconds) except -1
     cdef void look(self) noexcept
     cdef void restamp(self) noexcept
     cdef void notice(self, str text) noexcept

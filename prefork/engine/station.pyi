@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from prefork.engine.accesslog import AccessLog
@@ -8,6 +8,9 @@ from prefork.engine.scoreboard import Scoreboard
 
 class Member:
     """Something with a deadline that also sends chunks; Connection is the one there is."""
+
+    def turn(self, events: int) -> int:
+        """Its descriptor is ready. Returns an Outcome."""
 
 class Station:
     """The state that one worker process keeps for all its connections. Seconds and bytes."""
@@ -72,14 +75,30 @@ class Station:
     found: int
     """Events that the last poll gave."""
 
-    def glance(self, most: int) -> Sequence[tuple[int, int]]:
-        """Events that are there already, while there is much to do; else nothing, and it is time for poll().
+    def glance(self, most: int) -> int:
+        """Begin a turn with the events that are there already, while there is much to do. 0: use wait().
 
         At the latest half a millisecond after wait_span() it gives nothing.
         """
 
+    def wait(self, span: float, most: int) -> int:
+        """Wait at most `span` seconds (-1: for ever) for events, and begin a turn.
+
+        Returns how many there are, `most` or 64 at most.
+        """
+
+    def serve(self, settle: Callable[[Any, int], object]) -> bool:
+        """Give what is ready its turn. True: this thread has lost the reactor; whoever leads next goes on.
+
+        settle: called with (member, outcome) where a member is not done and does not wait for an event
+        either; true when that has lost the reactor.
+        """
+
+    def waiting_events(self) -> int:
+        """What is ready and has not had its turn: so many."""
+
     def poll(self, span: float, most: int) -> list[tuple[int, int]]:
-        """Wait `span` seconds (-1: for ever) for events; at most `most` (descriptor, events), 64 a call."""
+        """As wait(), for those who call turn() and the members themselves: (descriptor, events) each."""
 
     def turn(self) -> None:
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
@@ -91,7 +110,7 @@ class Station:
         """Seconds until the next deadline, 0 when one has passed, -1 when there is none."""
 
     def expire(self) -> None:
-        """Act on every deadline that had passed when the loop last looked for events."""
+        """Act on every deadline that had passed when the loop last knew all that had come."""
 
     def waiting(self, wait: int) -> list[Any]:
         """The members in one queue (a Wait number), the one with the earliest deadline first."""

@@ -7,7 +7,7 @@ renewing a deadline moves a link to the end (a few pointer writes), and only the
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.ref cimport Py_INCREF, PyObject, Py_XDECREF
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
@@ -33,11 +33,6 @@ cdef extern from "time.h" nogil:
         CLOCK_MONOTONIC_COARSE
 
 cdef extern from "sys/epoll.h" nogil:
-    ctypedef union epoll_data_t:
-        int fd
-    struct epoll_event:
-        unsigned int events
-        epoll_data_t data
     int epoll_wait(int epoll, epoll_event *events, int most, int milliseconds)
 
 cdef extern from "rescue.h" nogil:
@@ -53,7 +48,8 @@ cdef enum:
     BUFFER_SIZE = 65536
     LOOK_NS = 500000     # after that long it is looked at deadlines again; less than LATE_NS, or no turn would be late
     LAG_NS = 10000000    # what the kernel can tell of a wait is in ticks that are no shorter
-    EVENTS = 64          # a poll
+    OUTCOME_KEEP = 0     # client.pxd, which stands on this file
+    OUTCOME_GONE = 3
 
 
 cdef int64_t monotonic_ns() noexcept nogil:
@@ -71,6 +67,10 @@ cdef void unlink(Link *link) noexcept nogil:
 
 cdef class Member:
     """Something with a deadline that takes chunks and gives a request body; Connection is the one there is."""
+
+    cpdef int turn(self, uint32_t events) except -1:
+        """Its descriptor is ready. Returns an Outcome."""
+        return OUTCOME_KEEP
 
     cdef int expired(self) except -1:
         return 0
@@ -147,7 +147,8 @@ cdef class Station:
         memcpy(self.stamp, PyBytes_AS_STRING(line), len(line))
         self.server_len = len(line)
         self.stamp_second = -1
-        self.turn()
+        self.asked = EVENTS
+        self.begin_turn()
         self.refusals = self.format_refusals(refusals)
         self.free_count = scoreboard.requests_per_worker
         self.free_requests = <int *>malloc(self.free_count * sizeof(int))
@@ -186,41 +187,80 @@ cdef class Station:
             )
         return tuple(table)
 
+    # --- a turn of the loop: glance or wait, then serve ---
+
     def glance(self, int most):
-        """Events that are there already, while there is much to do; else nothing, and it is time for poll().
+        """Begin a turn with events that are there already, while there is much to do. 0: it is time for wait().
 
         Spares a busy loop to reckon how long it may sleep, but not for long: deadlines are looked at then. The GIL
         is kept: to let go of it costs more than to look, and where other threads want it, to get it back costs a
         wake-up.
         """
-        cdef list found
         if not self.busy or monotonic_ns() - self.slept_ns >= LOOK_NS:
-            return ()
-        found = []
-        self.gather(found, most, 0)
-        return found
+            return 0
+        self.gather(most, 0)
+        if self.found:
+            self.begin_turn()
+        return self.found
+
+    def wait(self, double span, int most):
+        """Wait at most `span` seconds (-1: for ever) for events, at most `most`, and begin a turn. Returns how many."""
+        self.fill(span, most)
+        self.begin_turn()
+        return self.found
+
+    def serve(self, settle):
+        """Give what is ready its turn. True: this thread has lost the reactor; whoever leads next goes on where it was.
+
+        settle: called with (member, outcome) where a member is not done and does not wait for an event either; true
+        when that has lost the reactor.
+        """
+        cdef uint32_t mask
+        cdef int outcome
+        while self.served < self.found:
+            mask = self.events[self.served].events
+            member = self.members.get(self.events[self.served].data.fd)
+            self.served += 1
+            if member is None:
+                continue
+            outcome = (<Member>member).turn(mask) if isinstance(member, Member) else member.turn(mask)
+            if outcome != OUTCOME_KEEP and outcome != OUTCOME_GONE and settle(member, outcome):
+                return True
+        return False
+
+    def waiting_events(self):
+        """What is ready and has not had its turn: so many."""
+        return self.found - self.served
 
     def poll(self, double span, int most):
-        """Wait at most `span` seconds (-1: for ever) for events; returns at most `most` (descriptor, events)."""
-        cdef list found = []
-        if self.busy or span == 0:
-            self.gather(found, most, 0)
-        if not found and span != 0:
-            self.gather(found, most, -1 if span < 0 else <int>(span * 1000 + 0.999) if span < 3600 else 3600000)
-        return found
+        """As wait(), for those who begin their turn themselves; returns (descriptor, events) each."""
+        self.fill(span, most)
+        self.served = self.found
+        return [(self.events[i].data.fd, self.events[i].events) for i in range(self.found)]
 
-    cdef int gather(self, list found, int most, int milliseconds) except -1:
-        cdef epoll_event events[EVENTS]
+    cdef int fill(self, double span, int most) except -1:
+        if self.busy or span == 0:
+            self.gather(most, 0)
+        else:
+            self.found = 0
+        if self.found == 0 and span != 0:
+            self.gather(most, -1 if span < 0 else <int>(span * 1000 + 0.999) if span < 3600 else 3600000)
+        return 0
+
+    cdef int gather(self, int most, int milliseconds) except -1:
+        """What is ready, into `events`."""
         cdef int64_t woke_ns
-        cdef int n, i
+        cdef int n
         if most > EVENTS:
             most = EVENTS
+        self.found = self.served = 0
+        self.asked = most
         if milliseconds == 0:
-            n = epoll_wait(self.epoll, events, most, 0)
+            n = epoll_wait(self.epoll, self.events, most, 0)
             self.busy = n > 0
         else:
             with nogil:
-                n = epoll_wait(self.epoll, events, most, milliseconds)
+                n = epoll_wait(self.epoll, self.events, most, milliseconds)
                 woke_ns = monotonic_ns()
             self.woke_ns = woke_ns
             self.busy = n > 1
@@ -228,18 +268,31 @@ cdef class Station:
             if errno != EINTR:
                 raise OSError(errno, "epoll_wait")
             n = 0
-        for i in range(n):
-            found.append((events[i].data.fd, events[i].events))
         self.found = n
         return 0
 
     def turn(self):
         """A new turn of the loop: look at the clocks. Called after each wait for events."""
+        self.begin_turn()
+
+    cdef void begin_turn(self) noexcept:
         cdef int64_t before = self.ready_ns
         self.look()
         self.ready_ns = self.now
         # Kept from looking by its own work, or by other threads that had the GIL.
         self.lagged = self.slept_ns - before > LAG_NS or (self.woke_ns > before and self.now - self.woke_ns > LAG_NS)
+        if self.found < self.asked:
+            self.told_ns = self.now
+            self.full_polls = 0
+            return
+        # There may be more than this poll had room for. epoll tells of all in turn (man 7 epoll), so after as many
+        # full polls as hold every connection, whatever was there at the first of them has been told.
+        if self.full_polls == 0:
+            self.full_since_ns = self.now
+        self.full_polls += 1
+        if self.full_polls * self.asked >= self.slot.connections + EVENTS:
+            self.told_ns = self.full_since_ns
+            self.full_polls = 0
 
     def resume(self):
         """Another thread goes on with a turn that began earlier: what is ready has been so since then."""
@@ -303,9 +356,10 @@ cdef class Station:
         return left / 1e9 if left > 0 else 0.0
 
     def expire(self):
-        """Act on every deadline that had passed when this turn began.
+        """Act on every deadline that had passed when the loop last knew all that had come.
 
-        Not by a later clock: a request may have held the loop since, and what came meanwhile is not read yet.
+        Not by a later clock: a request may have held the loop since, and what came meanwhile is not read yet. Nor may
+        what is ready be more than one poll could tell.
         """
         cdef Link *link
         cdef Member member
@@ -313,7 +367,7 @@ cdef class Station:
         for i in range(WAITS):
             while True:
                 link = self.queues[i].ends.after
-                if link == &self.queues[i].ends or link.deadline > self.ready_ns:
+                if link == &self.queues[i].ends or link.deadline > self.told_ns:
                     break
                 member = <Member>link.owner
                 unlink(link)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from operator import length_hint
 
 from ..engine.baton import Baton
 from .reactor import LOST, PIPELINED, WAITING, Reactor
@@ -63,7 +62,7 @@ class ThreadReactor(Reactor):
         lost = outcome >= LOST
         outcome &= ~LOST
         if outcome == WAITING:
-            lost = self._baton.offer(length_hint(self.ready))
+            lost = self._baton.offer(self.station.waiting_events())
             outcome = connection.run(lost)
             if not lost and outcome >= LOST:
                 lost = True

@@ -440,3 +440,43 @@ def test_what_came_in_time_is_not_too_late() -> None:
         for client in (slow, head, body, kept):
             assert Answer(client.take()).status == 200
             assert client.state == "OPEN"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["all have sent", "one is silent"])
+def test_more_than_one_poll_can_tell(late: bool) -> None:
+    """After a stall more clients are ready than a poll has room for: each is read before it is judged."""
+    with Rig(head_timeout=0.1) as rig:
+        clients = [rig.client() for _ in range(150)]
+        for client in clients:
+            client.ask(get()[:-5])
+        begun = time.monotonic()
+        silent = clients.pop(0) if late else None
+        for client in clients:
+            client.send(get()[-5:])
+        while rig.station.wait_span() > 0 or time.monotonic() < begun + 0.12:
+            pass
+        while rig.station.wait(0, 64) == 64:
+            rig.station.expire()
+            assert rig.refusals == []
+            assert not rig.station.serve(lambda *_: False)
+        rig.station.serve(lambda *_: False)
+        assert [Answer(client.take()).status for client in clients] == [200] * len(clients)
+        rig.station.wait(0, 64)
+        rig.station.expire()
+        if silent is not None:
+            assert Answer(silent.take()).status == 408
+        assert rig.refusals == ["head_timeout"] * late
+
+
+def test_full_polls_put_off_no_deadline_for_ever() -> None:
+    """Clients that are ready again and again keep nobody from expiring."""
+    with Rig(head_timeout=MOMENT) as rig:
+        silent = rig.client()
+        silent.ask(b"GET /")
+        for _ in range(100):
+            rig.connect().connection.turn(0)
+            rig.clients[-1].send(b"G")  # never read here
+        for _ in range(5):
+            assert rig.station.wait(0, 64) == 64
+        rig.station.expire()
+        assert Answer(silent.take()).status == 408

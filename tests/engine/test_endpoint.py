@@ -16,7 +16,7 @@ from harness import GONE, PIPELINED, WAITING, Rig, get, hello
 from prefork.engine.connection import Connection
 from prefork.engine.endpoint import Endpoint
 from prefork.engine.scoreboard import WorkerState
-from prefork.engine.station import Station
+from prefork.engine.station import Member, Station
 
 OVER, EMPTY, LIGHTER, EXHAUSTED, FULL, LOST = range(6)  # Halt, engine/endpoint.pxd
 CLOSE = "Connection: close"
@@ -238,6 +238,7 @@ def test_what_is_not_whole_cannot_be_made() -> None:
         held = rig.client()
         rig.station.__init__(epoll=-1)  # type: ignore[call-arg, misc]
         assert held.answer(get()).status == 200
+    assert Member().turn(0) == 0
 
 
 def test_arguments_out_of_range_are_refused() -> None:
@@ -251,6 +252,8 @@ def test_arguments_out_of_range_are_refused() -> None:
         for code in (-1, 0, 100_000):
             with pytest.raises(ValueError, match="refusal"):
                 rig.station.answer_at_abort(code)
+        with pytest.raises(OSError, match="epoll_wait"):
+            rig.station.wait(0, 0)
         assert rig.station.remaining(None) == float("inf")
         rig.station.extend(None, 1)
     with Rig(tcp=True) as rig, pytest.raises(ValueError, match="unix"):
