@@ -50,6 +50,7 @@ cdef class Client(Member):
     cdef int hold(self, const char *data, size_t size, object owner) except -1
     cdef int flush(self) except -1
     cdef int send_file(self) except -1
+    cdef ssize_t copy_file(self) noexcept
     cdef int make_room(self) except -1
     cdef int release_file(self) except -1
     cdef void tell_fault(self, object fault) noexcept

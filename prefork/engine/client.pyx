@@ -7,7 +7,7 @@ flushed by the reactor; a file goes out by sendfile(2).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.unistd cimport close
@@ -48,6 +48,9 @@ cdef extern from "sys/epoll.h" nogil:
         EPOLLIN
         EPOLL_CTL_ADD
         EPOLL_CTL_MOD
+
+cdef extern from "unistd.h" nogil:
+    ssize_t pread(int descriptor, void *data, size_t size, int64_t at)
 
 cdef extern from "sys/sendfile.h" nogil:
     ssize_t sendfile(int out, int source, int64_t *offset, size_t count)
@@ -261,6 +264,9 @@ cdef class Client(Member):
             if share >= SHARE:
                 return 0
             sent = sendfile(self.descriptor, self.file_descriptor, &self.file_at, min(self.file_left, <uint64_t>SHARE))
+            if sent < 0 and errno in (EINVAL, ENOSYS, EOPNOTSUPP):
+                # This file, or its file system, cannot be sent from (man 2 sendfile: "fall back to read and write").
+                sent = self.copy_file()
             if sent < 0:
                 if errno == EINTR:
                     continue
@@ -279,6 +285,16 @@ cdef class Client(Member):
             if self.state == FLUSH:
                 self.station.enqueue(self, WAIT_WRITE)
         return self.release_file()
+
+    cdef ssize_t copy_file(self) noexcept:
+        """Send a piece of the file without sendfile(2). As that returns, with errno."""
+        cdef char piece[16384]
+        cdef ssize_t n = pread(self.file_descriptor, piece, min(self.file_left, <uint64_t>sizeof(piece)), self.file_at)
+        if n > 0:
+            n = send(self.descriptor, piece, n, MSG_NOSIGNAL)
+        if n > 0:
+            self.file_at += n
+        return n
 
     cdef int make_room(self) except -1:
         """The application is ahead of the client by more than the limit: wait until half of it is taken."""

@@ -25,7 +25,8 @@ cdef class Receiver(Client):
     cdef bint asked_close      # the client wants the connection closed
     cdef bint chunked_in
     cdef uint64_t body_left    # of a request body with a length
-    cdef uint64_t body_mark    # body bytes at the last look at its rate
+    cdef uint64_t body_mark    # body bytes at the last look at its rate; of a streamed one, received since
+    cdef int64_t body_wait_ns  # how long the application has waited for them
     cdef scan_chunks *chunks
     cdef Body body
     cdef object spooled        # the open file of a large request body, ours to close

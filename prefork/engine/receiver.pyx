@@ -247,6 +247,8 @@ cdef class Receiver(Client):
         self.source = Source.__new__(Source)
         self.source.member = self
         self.streamed = 0
+        self.body_mark = 0
+        self.body_wait_ns = 0
         if self.chunked_in:
             self.begin_chunks()
         self.keep_rest(rest, size)
@@ -453,33 +455,46 @@ cdef class Receiver(Client):
             self.saved_to += self.wait_recv(self.saved + self.saved_to, PULL_SIZE)
 
     cdef ssize_t wait_recv(self, uint8_t *data, size_t size) except -1:
-        """Receive at least one byte, others being served meanwhile."""
+        """Receive at least one byte, others being served meanwhile.
+
+        The rate is that of the time which is spent here: what the application does between its reads is not the client's.
+        """
         cdef Station station = self.station
         cdef pollfd ready
         cdef ssize_t n
-        cdef int64_t deadline = monotonic_ns() + station.queues[<int>WAIT_BODY].span
-        cdef int64_t left
+        cdef int64_t since = 0, now, left
         while True:
             # Another thread may have been at it while this one waited: `data` would be nobody's any more.
             if self.state != RUNNING:
                 raise BodyFault(0, "the request is over")
             n = recv(self.descriptor, data, size, 0)
             if n > 0:
+                if since:
+                    self.body_wait_ns += monotonic_ns() - since
+                self.body_mark += n
                 return n
             if n == 0 or errno not in (EAGAIN, EINTR):
                 self.gone = True
                 raise BodyFault(0, "the client has left before its request body was complete")
-            left = (deadline - monotonic_ns()) // 1000000
+            now = monotonic_ns()
+            if since == 0:
+                since = now
+            left = station.queues[<int>WAIT_BODY].span - self.body_wait_ns - (now - since)
             if left <= 0:
-                self.persist = False
-                raise BodyFault(FAULT_BODY_TIMEOUT, "the request body did not arrive in time")
+                if self.body_mark == 0 or <int64_t>self.body_mark < station.body_least:
+                    self.persist = False
+                    raise BodyFault(FAULT_BODY_TIMEOUT, "the request body did not arrive in time")
+                since = now
+                self.body_wait_ns = 0
+                self.body_mark = 0
+                left = station.queues[<int>WAIT_BODY].span
             if station.wait_readable is not None:
-                station.wait_readable(self, deadline)
+                station.wait_readable(self, now + left)
             else:
                 ready.fd = self.descriptor
                 ready.events = POLLIN
                 with nogil:
-                    poll(&ready, 1, <int>min(left, <int64_t>60000))
+                    poll(&ready, 1, <int>min(left // 1000000 + 1, <int64_t>60000))
                 PyErr_CheckSignals()  # RequestTimeout comes out of a handler
 
     cdef int end_stream(self) except -1:

@@ -317,10 +317,14 @@ cdef class Responder(Receiver):
         hints.start("200 ", headers)
         if hints.has_length:
             raise ValueError("early_hints: Content-Length has no place in a 103")
+        if hints.head_len > self.station.limits.head_size:
+            raise ValueError(f"early_hints: {hints.head_len} bytes of header fields, more than any client is asked to take")
         # The status line of a final response was only a stand-in for the check of the fields.
         hints.put(b"\r\n", 2)
         cdef bytes text = b"HTTP/1.1 103 Early Hints\r\n" + hints.head[15:hints.head_len]
         self.transmit(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), NULL, 0, None, NULL, 0, 0)
+        if self.pending_size > self.station.response_limit:
+            self.make_room()
         return 0
 
     cdef int app_fault(self, object fault) except -1:

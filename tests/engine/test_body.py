@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -212,6 +213,65 @@ def test_spool_that_cannot_be_read_again() -> None:
     with Rig(echo, body_memory_limit=0, open_spool=lambda: os.open("/dev/null", os.O_WRONLY)) as rig:
         rig.client().ask(post(b"b"))
         assert rig.worker.requests == 1
+
+
+# --- streamed ---
+
+
+@pytest.mark.parametrize(("rate", "status"), [(0, 200), (1e6, 408)])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_streamed_body_has_a_least_rate(rate: float, status: int, framing: str) -> None:
+    """A byte now and then is not enough, however often the application asks; without a rate, it is."""
+
+    def drip(connection: Any, deadline: int) -> bool:
+        since = time.monotonic()
+        while time.monotonic() < since + 0.003:
+            pass
+        client.send(data[len(sent) : len(sent) + 1])
+        sent.append(1)
+        return True
+
+    data = post(b"b" * 30) if framing == "length" else chunked(b"b" * 30)
+    with Rig(echo, stream_bodies=True, body_timeout=0.03, body_min_rate=rate) as rig:
+        rig.station.wait_readable = drip
+        client = rig.client()
+        head = data.index(b"\r\n\r\n") + 4
+        sent = [1] * head
+        client.send(data[:head])
+        rig.turns()
+        answer = Answer(client.take())
+        assert answer.status == status
+        if status == 200:
+            assert answer.body == b"POST / " + b"b" * 30
+        else:
+            assert 0 < len(sent) - head < 30
+
+
+def test_rate_is_of_the_time_that_is_waited() -> None:
+    """What the application does between its reads is not held against the client."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        stream = environ["wsgi.input"]
+        got = b""
+        while piece := stream.read1(1) if hasattr(stream, "read1") else stream.read(1):
+            got += piece
+            since = time.monotonic()
+            while time.monotonic() < since + 0.004:
+                pass
+        start_response("200 OK", [])
+        return [got]
+
+    def give(connection: Any, deadline: int) -> bool:
+        client.send(rest.pop(0))
+        return True
+
+    rest = [b"%d" % number for number in range(10)]
+    with Rig(app, stream_bodies=True, body_timeout=0.02, body_min_rate=1e6) as rig:
+        rig.station.wait_readable = give
+        client = rig.client()
+        client.send(post(b"0123456789")[:-10])
+        rig.turns()
+        assert Answer(client.take()).body == b"0123456789"
 
 
 # --- no body ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import io
 import os
@@ -336,3 +337,20 @@ def test_close_that_raises_is_told_and_harms_nobody(content: Path, fault: BaseEx
             assert client.answer(get(target)).whole
             assert client.state == "OPEN"
         assert [told for _, told in rig.faults] == [fault] * 2
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_file_that_sendfile_cannot_send_is_read(content: Path, step: int) -> None:
+    """man 2 sendfile: EINVAL where the file, its system or the socket cannot; here a socket with O_APPEND."""
+    log: list[str] = []
+    with Rig(served(content, log, headers=[("Content-Length", "50000")], offset=7), log="%(B)s") as rig:
+        client = rig.client()
+        fcntl.fcntl(client.fd, fcntl.F_SETFL, fcntl.fcntl(client.fd, fcntl.F_GETFL) | os.O_APPEND)
+        with content.open("rb") as file, pytest.raises(OSError, match="Invalid argument"):
+            os.sendfile(client.fd, file.fileno(), 0, 10)
+        client.narrow()
+        client.send(get())
+        rig.turns()
+        answer = Answer(drain(rig, client, step))
+        assert answer.body == text(100_000)[7:50_007]
+        assert (client.state, log, rig.faults, rig.logged()) == ("OPEN", ["close"], [], ["50000"])

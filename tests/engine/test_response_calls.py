@@ -271,6 +271,41 @@ def test_kept_callables_are_freed_by_counting_alone() -> None:
 
 # --- early hints ---
 
+HUGE = [("Link", "x" * 1000)] * 70  # more than a head may have that a client sends
+
+
+def test_hints_do_not_run_ahead_of_the_client() -> None:
+    """What the client does not take is held up to the limit of a response, then the application waits."""
+    held: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for number in range(200):
+            environ["wsgi.early_hints"]([("Link", f"<{number}>" + "x" * 1000)])
+        start_response("200 OK", [])
+        return [b"body"]
+
+    def wait_writable(connection: Any, deadline: int) -> bool:
+        held.append(len(got))
+        got.append(client.take())
+        return True
+
+    got: list[bytes] = []
+    with Rig(app, response_limit=10_000) as rig:
+        rig.station.wait_writable = wait_writable
+        client = rig.client()
+        client.narrow()
+        client.send(get())
+        while True:
+            rig.turns()
+            got.append(client.take())
+            if not got[-1]:
+                break
+        data = b"".join(got)
+        assert rig.faults == []
+    assert len(held) > 10
+    assert [f"<{number}>".encode() in data for number in range(200)] == [True] * 200
+    assert data.endswith(b"\r\n\r\nbody")
+
 
 def test_hints_go_before_the_head() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -308,7 +343,7 @@ def test_hints_are_left_out_for_1_0_and_behind_the_head() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [[("Link", "a\nb")], [("Connection", "close")], [("Content-Length", "4")], [("X",)], [("X", 1)]],
+    [[("Link", "a\nb")], [("Connection", "close")], [("Content-Length", "4")], [("X",)], [("X", 1)], HUGE],
 )
 def test_bad_hints_are_refused(headers: Any) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
