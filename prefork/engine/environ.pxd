@@ -1,6 +1,6 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from cpython.ref cimport PyObject
-from prefork.engine.scan cimport scan_head, scan_field
+from prefork.engine.scan cimport scan_block, scan_field, scan_head
 
 cdef enum:
     NAMES = 512          # slots of the intern table; a power of two
@@ -8,6 +8,8 @@ cdef enum:
     VALUE_SIZE = 1024    # longer values are not remembered
     TARGETS = 64
     TARGET_SIZE = 256
+    TEMPLATES = 8        # a power of two
+    BLOCK_SIZE = 4096    # longer blocks of fields are not kept
 
 cdef enum NameFlag:
     NAME_SECURE = 1      # one of the secure-scheme headers
@@ -26,9 +28,27 @@ cdef struct Target:
     PyObject *path
     PyObject *query
 
+# Requests whose fields are the same bytes as those of one before: what these came to, once. The environ is that of
+# the last such request before anybody saw it, and becomes the next one's where the two differ.
+cdef class Template:
+    cdef scan_block facts
+    cdef bytes block                     # from behind the request line through the blank line
+    cdef dict base
+    cdef bint trusted
+    cdef dict environ
+    cdef object method
+    cdef object target
+    cdef object remote_addr
+    cdef object remote_port
+
 cdef class EnvironTable:
     cdef Name names[NAMES]
-    cdef Target targets[TARGETS]
+    cdef Target targets[TARGETS + 1]     # the last one is for targets that are too long to be remembered
+    cdef list templates                  # or None, each
+    cdef int template_hit                # where the last one was found
+    cdef int template_next               # the one that makes way next
+    cdef uint64_t blocks_seen[TEMPLATES] # what tells blocks apart (not surely), of the last ones that had no template
+    cdef int block_next
     cdef dict secure_schemes             # "HTTP_X_FORWARDED_PROTO" -> b"https"
     cdef dict forwarder_names            # b"SCRIPT_NAME" -> "SCRIPT_NAME"
     cdef str script_name                 # or None
@@ -39,9 +59,13 @@ cdef class EnvironTable:
 
     cdef dict build(self, scan_head *head, const uint8_t *data, dict base, object remote_addr,
                     object remote_port, bint trusted, int *fault)
+    cdef Template find(self, const uint8_t *block, size_t size, dict base, bint trusted)
+    cdef dict build_like(self, Template like, scan_head *head, const uint8_t *data, object remote_addr, object remote_port)
+    cdef int learn(self, scan_head *head, const uint8_t *data, dict environ, dict base, object remote_addr,
+                   object remote_port, bint trusted) except -1
     cdef dict outline(self, scan_head *head, const uint8_t *data)
     cdef Name *lookup(self, const uint8_t *text, size_t length, Name *spare) except NULL
-    cdef int place_target(self, dict environ, scan_head *head, const uint8_t *data) except -1
+    cdef Target *target_of(self, scan_head *head, const uint8_t *data) except NULL
     cdef int join(self, dict environ, object key, object value, object before, int flags) except -1
     cdef void notice(self, str text) noexcept
     cdef int underscore(self, dict environ, scan_field *field, const uint8_t *data, bint trusted) except -1

@@ -2,14 +2,17 @@
 """A scanned head becomes a WSGI environ (PEP 3333, "environ Variables").
 
 Owns the intern table: raw field name -> ``HTTP_*`` key and the last value seen with that name. Clients
-repeat themselves (Host, User-Agent, Accept), so most fields cost one memcmp and no new object.
+repeat themselves (Host, User-Agent, Accept), so most fields cost one memcmp and no new object. Those that say
+the very same again, like a browser that fetches from one page, or a proxy's check, have a Template.
 """
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.list cimport PyList_GET_ITEM
 from cpython.ref cimport Py_INCREF, Py_XDECREF
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 from prefork.engine.scan cimport (
-    FORM_ABSOLUTE, FORM_ASTERISK, FORM_ORIGIN, scan_field, scan_head,
+    FORM_ABSOLUTE, FORM_ASTERISK, FORM_ORIGIN, scan_block_keep, scan_field, scan_head,
 )
 
 cdef extern from "Python.h":
@@ -53,6 +56,7 @@ cdef str HTTP_HOST = "HTTP_HOST"
 cdef str HTTP_10 = "HTTP/1.0"
 cdef str EMPTY = ""
 cdef dict METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+cdef str GET = "GET"
 cdef str POST = "POST"
 
 # The keys that applications ask for, as literals and so interned: dict look-ups find them by their address.
@@ -83,6 +87,10 @@ def roomy(dict source):
     return base
 
 
+cdef class Template:
+    """A head's fields, and the environ that they came to."""
+
+
 cdef class EnvironTable:
     """Makes environs for one worker.
 
@@ -96,6 +104,8 @@ cdef class EnvironTable:
     def __cinit__(self, dict secure_schemes, object forwarder_names, str header_map, str script_name, on_notice):
         memset(self.names, 0, sizeof(self.names))
         memset(self.targets, 0, sizeof(self.targets))
+        memset(self.blocks_seen, 0, sizeof(self.blocks_seen))
+        self.templates = [None] * TEMPLATES
         self.secure_schemes = {
             "HTTP_" + name.upper().replace("-", "_"): value.encode("latin-1") for name, value in secure_schemes.items()
         }
@@ -111,7 +121,7 @@ cdef class EnvironTable:
         for i in range(NAMES):
             Py_XDECREF(self.names[i].key)
             Py_XDECREF(self.names[i].value)
-        for i in range(TARGETS):
+        for i in range(TARGETS + 1):
             Py_XDECREF(self.targets[i].target)
             Py_XDECREF(self.targets[i].path)
             Py_XDECREF(self.targets[i].query)
@@ -131,16 +141,12 @@ cdef class EnvironTable:
         cdef const uint8_t *method = data + head.method
 
         if not (head.method_len == 3 and memcmp(method, b"GET", 3) == 0):
-            if head.method_len == 4 and memcmp(method, b"POST", 4) == 0:
-                environ[REQUEST_METHOD] = POST
-            else:
-                value = METHODS.get((<const char *>method)[:head.method_len])
-                environ[REQUEST_METHOD] = latin1(method, head.method_len) if value is None else value
+            environ[REQUEST_METHOD] = method_name(method, head.method_len)
         if head.minor == 0:
             environ[SERVER_PROTOCOL] = HTTP_10
         PyDict_SetItem(environ, REMOTE_ADDR, remote_addr)
         PyDict_SetItem(environ, REMOTE_PORT, remote_port)
-        self.place_target(environ, head, data)
+        place_target(environ, self.target_of(head, data), 0)
 
         for i in range(head.field_count):
             field = &head.fields[i]
@@ -189,46 +195,119 @@ cdef class EnvironTable:
             SERVER_PROTOCOL: "HTTP/1.1" if head.minor else HTTP_10,
         }
 
-    cdef int place_target(self, dict environ, scan_head *head, const uint8_t *data) except -1:
+    # --- templates ---
+
+    cdef Template find(self, const uint8_t *block, size_t size, dict base, bint trusted):
+        """The template for a head whose fields begin at `block`; None."""
+        cdef Template like
+        cdef PyObject *item
+        cdef Py_ssize_t length
+        cdef int i, k
+        for k in range(TEMPLATES):
+            i = (self.template_hit + k) & (TEMPLATES - 1)
+            item = PyList_GET_ITEM(self.templates, i)
+            if <object>item is None:
+                continue
+            like = <Template>item
+            length = PyBytes_GET_SIZE(like.block)
+            if (<size_t>length <= size and like.trusted == trusted and like.base is base
+                    and memcmp(PyBytes_AS_STRING(like.block), block, length) == 0):
+                self.template_hit = i
+                return like
+        return None
+
+    cdef dict build_like(self, Template like, scan_head *head, const uint8_t *data, object remote_addr, object remote_port):
+        """A new environ for a head whose fields are the template's."""
+        cdef dict environ = like.environ
+        cdef Target *target = self.target_of(head, data)
+        cdef const uint8_t *method = data + head.method
+        if not same(like.method, method, head.method_len):
+            like.method = method_name(method, head.method_len)
+            PyDict_SetItem(environ, REQUEST_METHOD, like.method)
+        if like.target is not <object>target.target:
+            like.target = None  # should the next fail
+            place_target(environ, target, 1)
+            like.target = <object>target.target
+        if like.remote_addr is not remote_addr:
+            PyDict_SetItem(environ, REMOTE_ADDR, remote_addr)
+            like.remote_addr = remote_addr
+        if like.remote_port is not remote_port:
+            PyDict_SetItem(environ, REMOTE_PORT, remote_port)
+            like.remote_port = remote_port
+        return PyDict_Copy(environ)
+
+    cdef int learn(self, scan_head *head, const uint8_t *data, dict environ, dict base, object remote_addr,
+                   object remote_port, bint trusted) except -1:
+        """A head had no template: make one if its fields were here a short while ago too. environ: not yet shown."""
+        cdef const uint8_t *block = data + head.fields_at
+        cdef size_t size = head.head_len - head.fields_at
+        cdef Template like
+        cdef uint64_t mark
+        cdef int i, k
+        if size > BLOCK_SIZE or head.form != FORM_ORIGIN:
+            return 0
+        mark = block_mark(block, size)
+        for i in range(TEMPLATES):
+            if self.blocks_seen[i] == mark:
+                break
+        else:
+            self.blocks_seen[self.block_next] = mark
+            self.block_next = (self.block_next + 1) & (TEMPLATES - 1)
+            return 0
+        for k in range(head.field_count):
+            if head.fields[k].underscore:
+                return 0  # it may say what the path is
+        like = Template.__new__(Template)
+        if not scan_block_keep(&like.facts, head):
+            return 0
+        like.block = (<const char *>block)[:size]
+        like.base = base
+        like.trusted = trusted
+        like.environ = PyDict_Copy(environ)
+        like.method = environ[REQUEST_METHOD]
+        like.target = environ[RAW_URI]
+        like.remote_addr = remote_addr
+        like.remote_port = remote_port
+        self.blocks_seen[i] = 0
+        self.templates[self.template_next] = like
+        self.template_hit = self.template_next
+        self.template_next = (self.template_next + 1) & (TEMPLATES - 1)
+        return 0
+
+    cdef Target *target_of(self, scan_head *head, const uint8_t *data) except NULL:
+        """The target and its parts. One target is one str object for as long as it is remembered, and no longer."""
         cdef const uint8_t *text = data + head.target
         cdef size_t length = head.target_len
-        cdef Target *entry = &self.targets[(length * 31 + text[length - 1] * 7 + text[length >> 1]) & (TARGETS - 1)]
-        cdef str target, path, query
+        cdef size_t at = TARGETS
+        cdef Target *entry
+        cdef str target, path
         cdef bytearray decoded
         cdef size_t size
-        if (entry.target != NULL and PyUnicode_GET_LENGTH(<object>entry.target) == <Py_ssize_t>length
-                and memcmp(PyUnicode_1BYTE_DATA(<object>entry.target), text, length) == 0):
-            target = <str>entry.target
-            path = <str>entry.path
-            query = <str>entry.query
+        if length <= TARGET_SIZE:
+            at = (length * 31 + text[length - 1] * 7 + text[length >> 1]) & (TARGETS - 1)
+        entry = &self.targets[at]
+        if entry.target != NULL and at != TARGETS and same(<object>entry.target, text, length):
+            return entry
+        target = latin1(text, length)
+        if head.form == FORM_ASTERISK:
+            path = EMPTY  # "*" is no path, and PATH_INFO begins with "/" or is empty (PEP 3333)
+        elif head.path_len == 0:
+            # RFC 9112 3.2.1: an empty path is "/"; authority form (CONNECT) has none.
+            path = "/" if head.form == FORM_ABSOLUTE else EMPTY
+        elif memchr(data + head.path, c'%', head.path_len) != NULL:
+            decoded = bytearray(head.path_len)
+            size = octets_unquote(<uint8_t *><char *>decoded, data + head.path, head.path_len)
+            path = latin1(<uint8_t *><char *>decoded, size)
+        elif head.form == FORM_ORIGIN and head.path_len == length:
+            path = target
         else:
-            target = latin1(text, length)
-            if head.form == FORM_ASTERISK:
-                path = EMPTY  # "*" is no path, and PATH_INFO begins with "/" or is empty (PEP 3333)
-            elif head.path_len == 0:
-                # RFC 9112 3.2.1: an empty path is "/"; authority form (CONNECT) has none.
-                path = "/" if head.form == FORM_ABSOLUTE else EMPTY
-            elif memchr(data + head.path, c'%', head.path_len) != NULL:
-                decoded = bytearray(head.path_len)
-                size = octets_unquote(<uint8_t *><char *>decoded, data + head.path, head.path_len)
-                path = latin1(<uint8_t *><char *>decoded, size)
-            elif head.form == FORM_ORIGIN and head.path_len == length:
-                path = target
-            else:
-                path = latin1(data + head.path, head.path_len)
-            query = latin1(data + head.query, head.query_len) if head.query_len else EMPTY
-            if length <= TARGET_SIZE:
-                remember(&entry.target, target)
-                remember(&entry.path, path)
-                remember(&entry.query, query)
-        PyDict_SetItem(environ, RAW_URI, target)
-        PyDict_SetItem(environ, REQUEST_URI, target)
-        if query is not EMPTY:
-            PyDict_SetItem(environ, QUERY_STRING, query)
-        if self.script_name is not None:
-            path = path[len(self.script_name):] if under(path, self.script_name) else path
-        PyDict_SetItem(environ, PATH_INFO, path)
-        return 0
+            path = latin1(data + head.path, head.path_len)
+        if self.script_name is not None and under(path, self.script_name):
+            path = path[len(self.script_name):]
+        remember(&entry.path, path)
+        remember(&entry.query, latin1(data + head.query, head.query_len) if head.query_len else EMPTY)
+        remember(&entry.target, target)
+        return entry
 
     cdef Name *lookup(self, const uint8_t *text, size_t length, Name *spare) except NULL:
         cdef size_t at, k
@@ -304,6 +383,46 @@ cdef class EnvironTable:
 
 cdef bint under(str path, str prefix):
     return path == prefix or path.startswith(prefix + "/")
+
+
+cdef inline bint same(object known, const uint8_t *text, size_t length):
+    return (
+        PyUnicode_GET_LENGTH(known) == <Py_ssize_t>length and memcmp(PyUnicode_1BYTE_DATA(known), text, length) == 0
+    )
+
+
+cdef object method_name(const uint8_t *text, size_t length):
+    cdef object known
+    if length == 3 and memcmp(text, b"GET", 3) == 0:
+        return GET
+    if length == 4 and memcmp(text, b"POST", 4) == 0:
+        return POST
+    known = METHODS.get((<const char *>text)[:length])
+    return latin1(text, length) if known is None else known
+
+
+cdef int place_target(dict environ, Target *target, bint used) except -1:
+    """used: there was another target in this environ before."""
+    PyDict_SetItem(environ, RAW_URI, <object>target.target)
+    PyDict_SetItem(environ, REQUEST_URI, <object>target.target)
+    if used or <object>target.query is not EMPTY:
+        PyDict_SetItem(environ, QUERY_STRING, <object>target.query)
+    PyDict_SetItem(environ, PATH_INFO, <object>target.path)
+    return 0
+
+
+cdef inline uint64_t block_mark(const uint8_t *block, size_t size) noexcept:
+    """Not 0, and hardly ever the same for two blocks that came one after the other. Any client can have them agree."""
+    cdef uint64_t sum = size * 0x9e3779b97f4a7c15u
+    cdef uint64_t word
+    cdef int i
+    if size < 8:
+        return 1
+    for i in range(5):
+        memcpy(&word, block + (size - 8) * i // 4, 8)
+        sum = (sum ^ word) * 0xff51afd7ed558ccdu
+        sum ^= sum >> 29
+    return sum | 1
 
 
 cdef inline void remember(PyObject **place, object value):

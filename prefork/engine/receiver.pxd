@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from prefork.engine.body cimport Body, Source
 from prefork.engine.client cimport Client
+from prefork.engine.environ cimport Template
 from prefork.engine.scan cimport scan_chunks, scan_head
 
 cdef enum:
@@ -37,7 +38,7 @@ cdef class Receiver(Client):
 
     cdef int read(self) except -1
     cdef int look(self, const uint8_t *data, size_t size) except -1
-    cdef int begin(self, scan_head *head, const uint8_t *data, size_t size) except -1
+    cdef int begin(self, scan_head *head, const uint8_t *data, size_t size, Template like) except -1
     cdef int begin_stream(self, scan_head *head, const uint8_t *rest, size_t size) except -1
     cdef int begin_chunks(self) except -1
     cdef int64_t waited(self) noexcept

@@ -11,10 +11,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 from prefork.engine.body cimport Body, Source, make_stream
 from prefork.engine.client cimport BODY, CLOSED, GONE, HEAD, KEEP, OPEN, READY, RUNNING, WAITING, Client
-from prefork.engine.environ cimport EnvironTable
+from prefork.engine.environ cimport EnvironTable, Template
 from prefork.engine.scan cimport (
-    FORM_AUTHORITY, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_chunks, scan_chunks_begin, scan_chunks_run,
-    scan_field, scan_head, scan_head_begin, scan_head_run, scan_status,
+    FORM_AUTHORITY, FORM_ORIGIN, SCAN_DATA, SCAN_DONE, SCAN_FAULTY, SCAN_MORE, scan_block_apply, scan_chunks,
+    scan_chunks_begin, scan_chunks_run, scan_field, scan_head, scan_head_begin, scan_head_line, scan_head_run, scan_status,
 )
 from prefork.engine.station cimport WAIT_BODY, WAIT_HEAD, WAIT_IDLE, Station, monotonic_ns, unlink
 
@@ -133,16 +133,24 @@ cdef class Receiver(Client):
         """Bytes of a head, as far as they are here."""
         cdef Station station = self.station
         cdef scan_head *head = self.partial
-        cdef scan_status found
+        cdef scan_status found = SCAN_MORE
+        cdef Template like = None
         cdef int outcome
         if head == NULL:
             head = &station.head
             scan_head_begin(head)
             memset(&self.exchange, 0, sizeof(self.exchange))
             self.head_only = False
-        found = scan_head_run(head, data, size, &station.limits)
+            if scan_head_line(head, data, size, &station.limits) == SCAN_DONE and head.form == FORM_ORIGIN:
+                like = station.environs.find(data + head.fields_at, size - head.fields_at, self.base, self.trusted)
+                if like is not None and scan_block_apply(&like.facts, head, &station.limits):
+                    found = SCAN_DONE
+                else:
+                    like = None
+        if found != SCAN_DONE:
+            found = scan_head_run(head, data, size, &station.limits)
         if found == SCAN_DONE:
-            outcome = self.begin(head, data, size)
+            outcome = self.begin(head, data, size, like)
             self.free_partial()
             return outcome
         if found == SCAN_FAULTY:
@@ -166,8 +174,11 @@ cdef class Receiver(Client):
             station.enqueue(self, WAIT_HEAD)
         return KEEP
 
-    cdef int begin(self, scan_head *head, const uint8_t *data, size_t size) except -1:
-        """A whole head: make the environ, frame the body, keep what belongs to later requests."""
+    cdef int begin(self, scan_head *head, const uint8_t *data, size_t size, Template like) except -1:
+        """A whole head: make the environ, frame the body, keep what belongs to later requests.
+
+        like: of the same fields; then the head has none.
+        """
         cdef Station station = self.station
         cdef const uint8_t *rest = data + head.head_len
         cdef size_t rest_size = size - head.head_len
@@ -183,9 +194,16 @@ cdef class Receiver(Client):
         self.asked_close = not head.keep_alive
         self.persist = head.keep_alive and station.queues[<int>WAIT_IDLE].span > 0
         self.head_only = head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
-        self.environ = station.environs.build(
-            head, data, self.base, self.remote_addr, self.remote_port, self.trusted, &fault
-        )
+        if like is not None:
+            self.environ = station.environs.build_like(like, head, data, self.remote_addr, self.remote_port)
+        else:
+            self.environ = station.environs.build(
+                head, data, self.base, self.remote_addr, self.remote_port, self.trusted, &fault
+            )
+            if fault == 0 and self.partial == NULL:
+                station.environs.learn(
+                    head, data, self.environ, self.base, self.remote_addr, self.remote_port, self.trusted
+                )
         if head.form == FORM_AUTHORITY:
             # RFC 9110 9.3.6: a 2xx to CONNECT opens a tunnel; no application can mean that.
             fault = FAULT_CONNECT

@@ -423,7 +423,10 @@ static scan_fault blame_control(scan_head *h, const uint8_t *buf, size_t p) {
     return blame(h, spaces == 0 ? FAULT_METHOD : spaces == 1 ? FAULT_TARGET : FAULT_VERSION, p);
 }
 
-scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits) {
+typedef enum { TO_THE_FIELDS, TO_THE_END } goal;
+
+static inline scan_status run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits,
+                              goal until) {
     if (h->fault)
         return SCAN_FAULTY;
     if (h->state == AT_END)
@@ -449,6 +452,11 @@ scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const sc
                 if (parse_request_line(h, buf, h->line, p))
                     return SCAN_FAULTY;
                 h->state = AT_FIELDS;
+                h->fields_at = (uint32_t)(p + 2);
+                if (until == TO_THE_FIELDS) {
+                    h->pos = h->line = h->fields_at;
+                    return SCAN_DONE;
+                }
             }
         } else if (p != h->line) {
             if (parse_field(h, buf, h->line, p, limits->field_count))
@@ -465,4 +473,29 @@ scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const sc
         return SCAN_MORE;
     blame(h, FAULT_HEAD_TOO_LARGE, limits->head_size);
     return SCAN_FAULTY;
+}
+
+scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits) {
+    return run(h, buf, len, limits, TO_THE_END);
+}
+
+scan_status scan_head_line(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits) {
+    return run(h, buf, len, limits, TO_THE_FIELDS);
+}
+
+int scan_block_apply(const scan_block *block, scan_head *h, const scan_limits *limits) {
+    if (h->minor == 0 || block->size > limits->head_size || h->fields_at > limits->head_size - block->size)
+        return 0;
+    h->field_count = block->field_count;
+    h->seen = block->seen;
+    h->chunked = block->chunked;
+    h->has_length = block->has_length;
+    h->keep_alive = block->keep_alive;
+    h->expect_continue = block->expect_continue;
+    h->upgrade = block->upgrade;
+    h->content_length = block->content_length;
+    h->head_len = h->pos = h->fields_at + block->size;
+    h->line = h->head_len - 2;
+    h->state = AT_END;
+    return 1;
 }

@@ -110,8 +110,9 @@ typedef struct {
 
 typedef struct {
     /* where the scanner stands; zero to begin */
-    uint32_t pos;  /* bytes looked at */
-    uint32_t line; /* offset at which the unfinished line begins */
+    uint32_t pos;       /* bytes looked at */
+    uint32_t line;      /* offset at which the unfinished line begins */
+    uint32_t fields_at; /* offset behind the request line, once that was good */
     uint8_t state;
     uint8_t seen; /* bits: which of the single fields were seen */
 
@@ -151,6 +152,45 @@ void scan_head_begin(scan_head *h);
  * SCAN_DONE: a whole head; its length is h->head_len. SCAN_FAULTY: h->fault says why.
  * One or more empty lines (CRLF) before the request line are passed over (RFC 9112 2.2), within head_size. */
 scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits);
+
+/* The same, but stop behind the request line: SCAN_DONE says that it is whole and good. scan_head_run goes on. */
+scan_status scan_head_line(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits);
+
+/* What the fields of a head came to, for heads whose fields are the same bytes. */
+typedef struct {
+    uint32_t size; /* bytes from behind the request line through the blank line */
+    uint16_t field_count;
+    uint8_t seen;
+    uint8_t chunked;
+    uint8_t has_length;
+    uint8_t keep_alive;
+    uint8_t expect_continue;
+    uint8_t upgrade;
+    uint64_t content_length;
+} scan_block;
+
+/* Keep it, of a whole head. 0: not for HTTP/1.0, where fields mean other things. */
+static inline int scan_block_keep(scan_block *block, const scan_head *h) {
+    if (h->minor == 0)
+        return 0;
+    *block = (scan_block){
+        .size = h->head_len - h->fields_at,
+        .field_count = h->field_count,
+        .seen = h->seen,
+        .chunked = h->chunked,
+        .has_length = h->has_length,
+        .keep_alive = h->keep_alive,
+        .expect_continue = h->expect_continue,
+        .upgrade = h->upgrade,
+        .content_length = h->content_length,
+    };
+    return 1;
+}
+
+/* The request line of h is good, and the block->size bytes behind it are those that the block was kept of, scanned
+ * with the same limits: do without scanning them again. 1: as after SCAN_DONE, except that there are no `fields`.
+ * 0: they would not mean the same, or do not fit; h is as it was. */
+int scan_block_apply(const scan_block *block, scan_head *h, const scan_limits *limits);
 
 typedef struct {
     uint64_t left;     /* data bytes of the current chunk still to come */

@@ -78,6 +78,7 @@ cdef extern from "scan.h" nogil:
     ctypedef struct scan_head:
         uint32_t pos
         uint32_t line
+        uint32_t fields_at
         uint8_t state
         uint8_t seen
         uint8_t minor
@@ -106,6 +107,13 @@ cdef extern from "scan.h" nogil:
 
     void scan_head_begin(scan_head *h)
     scan_status scan_head_run(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits)
+    scan_status scan_head_line(scan_head *h, const uint8_t *buf, size_t len, const scan_limits *limits)
+
+    ctypedef struct scan_block:
+        uint32_t size
+
+    int scan_block_keep(scan_block *block, const scan_head *h)
+    int scan_block_apply(const scan_block *block, scan_head *h, const scan_limits *limits)
 
     ctypedef struct scan_chunks:
         uint64_t left

@@ -139,6 +139,26 @@ static void check_head(const scan_head *h, const uint8_t *buf, size_t len, const
     CHECK((kinds[FIELD_TRANSFER_ENCODING] > 0) == h->chunked);
 }
 
+/* A head whose fields are taken from a block says what it said when they were scanned. */
+static void check_block(const scan_head *h, const uint8_t *buf, const scan_limits *limits) {
+    static scan_head again;
+    scan_block kept;
+    memset(&again, 0xa5, sizeof again);
+    scan_head_begin(&again);
+    CHECK(h->fields_at < h->head_len && memcmp(buf + h->fields_at - 2, "\r\n", 2) == 0);
+    CHECK(scan_head_line(&again, buf, h->head_len, limits) == SCAN_DONE);
+    CHECK(again.fields_at == h->fields_at && again.field_count == 0);
+    const int keeps = scan_block_keep(&kept, h);
+    CHECK(keeps == (h->minor == 1));
+    if (!keeps)
+        return;
+    CHECK(kept.size == h->head_len - h->fields_at);
+    const scan_limits tight = {h->head_len - 1, limits->line_size, limits->field_size, limits->field_count};
+    CHECK(!scan_block_apply(&kept, &again, &tight) && again.field_count == 0);
+    CHECK(scan_block_apply(&kept, &again, limits));
+    CHECK(memcmp(&again, h, offsetof(scan_head, fields)) == 0);
+}
+
 /* What is so after every call. */
 static void check_step(const scan_head *h, scan_status status, size_t len) {
     CHECK((status == SCAN_FAULTY) == (h->fault != SCAN_OK));
@@ -167,8 +187,10 @@ static uint64_t walk(const scanner *s, const uint8_t *bytes, size_t len, unsigne
             uint8_t *buf = block(bytes + base, given);
             status = s->head_run(&head, buf, given, &LIMITS[which]);
             check_step(&head, status, given);
-            if (status == SCAN_DONE)
+            if (status == SCAN_DONE) {
                 check_head(&head, buf, given, &LIMITS[which]);
+                check_block(&head, buf, &LIMITS[which]);
+            }
             if (status != SCAN_MORE)
                 CHECK(s->head_run(&head, buf, given, &LIMITS[which]) == status);
             free(buf);
