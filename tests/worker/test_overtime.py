@@ -98,6 +98,9 @@ def hang(server: Server, heard: Events, row: Row, stack: contextlib.ExitStack) -
         until(lambda: hung not in server.worker_pids(), f"worker {hung} is gone")
     until(lambda: len(server.worker_pids()) == 2, "two workers")
     lives = hung in server.worker_pids()
+    line = next(number for number, text in enumerate(SOURCE, 1) if f"hangs here: {kind}" in text)
+    with contextlib.suppress(AssertionError):  # the test itself says what is missing
+        server.stderr.wait(f'hangs\\.py", line {line}\\b')
     log = "\n".join(server.stderr.since())
     server.stop()
     return Course(answer, took, reply, strangers, hung, lives, log)
