@@ -135,7 +135,7 @@ cdef class Scoreboard:
 
     def __dealloc__(self):
         cdef int fd
-        for fd in self.nudges:
+        for fd in self.nudges or ():  # None: it was never made
             close(fd)
         if self.memory != NULL:
             munmap(self.memory, self.size)

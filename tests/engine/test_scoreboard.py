@@ -178,6 +178,13 @@ def test_gone_with_its_descriptors() -> None:
             os.fstat(fd)
 
 
+@pytest.mark.parametrize("arguments", [(), (1,), ("a", 1), (1, 1, 1)])
+def test_one_that_cannot_be_made_goes_quietly(arguments: tuple[object, ...]) -> None:
+    for make in (Scoreboard, lambda *given: Scoreboard.__new__(Scoreboard, *given)):
+        with pytest.raises(TypeError):
+            make(*arguments)  # type: ignore[operator]
+
+
 def test_text_is_never_torn() -> None:
     """A child changes its slot as fast as it can; what is read is always one of the two texts."""
     board = Scoreboard(1, 1)
