@@ -73,7 +73,8 @@ cdef class Endpoint:
         cdef bint prompt = self.empty and not station.lagged and station.wait_readable is None
         self.empty = False
         while self.left > 0:
-            if room <= 0:
+            # A signal handler may have let go of the listeners while a request ran: the number may be another's.
+            if room <= 0 or station.closed:
                 return HALT_FULL
             room -= 1
             self.left -= 1

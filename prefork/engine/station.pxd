@@ -81,6 +81,7 @@ cdef class Station:
 
     # loop
     cdef public bint draining
+    cdef public bint closed                # the listeners are not this worker's to accept from
     cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
     cdef int64_t now                       # ns, monotonic, of this turn
     cdef int64_t slept_ns                  # ns, monotonic: when the loop last looked how long it may sleep

@@ -21,6 +21,8 @@ class Station:
     access_log: AccessLog | None
     exhausted: bool
     """accept found no descriptor, and none was closed since."""
+    closed: bool
+    """The listeners are not this worker's to accept from: serve() of an endpoint ends there."""
     draining: bool
     """Responses say Connection: close from now on."""
     quota: int

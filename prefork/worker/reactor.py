@@ -357,12 +357,12 @@ class Reactor:
         return 0
 
     def _open(self) -> None:
-        self.closed = False
+        self.closed = self.station.closed = False
         for acceptor in self._acceptors:
             acceptor.open()
 
     def _look_away(self) -> None:
-        self.closed = True
+        self.closed = self.station.closed = True
         for acceptor in self._acceptors:
             acceptor.close()
 

@@ -114,6 +114,23 @@ def test_long_turn_ends() -> None:
         assert each.rig.endpoint.left == 63
 
 
+def test_listener_may_be_let_go_while_a_request_runs() -> None:
+    """By a signal handler: nothing is accepted from its number any more, which may be a file's by then."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        each.rig.station.closed = True
+        return hello(environ, start_response)
+
+    with door(app) as each:
+        each.knock(get(), 3)
+        assert each.serve() == FULL
+        assert (each.answered, each.rig.station.held()) == (1, 1)
+        assert each.serve() == FULL
+        each.rig.station.closed = False
+        assert each.serve() == FULL
+        assert each.answered == 2
+
+
 @pytest.mark.parametrize("pipelined", [False, True])
 def test_one_is_settled_at_a_time(pipelined: bool) -> None:
     with door() as each:
