@@ -22,6 +22,7 @@ cdef class Endpoint:
     cdef public bint patient   # the sibling had its chance: accept one client regardless
     cdef readonly int sibling  # whom the last serve() would leave the next client to
     cdef public int left       # clients that may be accepted in this turn
+    cdef public int owed       # so many of them however long it lasts
     cdef bint empty            # the last serve() ended there, and the listener was watched since
     # the last client's host
     cdef uint8_t host[16]

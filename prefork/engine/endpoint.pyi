@@ -13,6 +13,8 @@ class Endpoint:
     """Accept one client whatever the siblings hold."""
     left: int
     """Clients that serve() may yet accept in this turn; counted down by it."""
+    owed: int
+    """So many of them also in a turn that is long by now; counted down by it."""
     sibling: int
     """The slot of who should accept, after HALT_LIGHTER."""
 

@@ -97,7 +97,8 @@ cdef class Endpoint:
                 if settle(connection, outcome):
                     return HALT_LOST
                 return HALT_FULL
-            if monotonic_ns() - station.ready_ns > LATE_NS:
+            self.owed -= 1
+            if self.owed <= 0 and monotonic_ns() - station.ready_ns > LATE_NS:
                 break
         return HALT_OVER
 

@@ -114,6 +114,24 @@ def test_long_turn_ends() -> None:
         assert each.rig.endpoint.left == 63
 
 
+def test_long_turn_goes_on_while_clients_are_owed() -> None:
+    """As many as the turn has given to those who were here before: nobody waits for rounds and rounds."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        since = time.monotonic()
+        while time.monotonic() < since + 0.002:
+            pass
+        return hello(environ, start_response)
+
+    with door(app) as each:
+        each.knock(get(), 5)
+        each.rig.endpoint.left = 64
+        each.rig.endpoint.owed = 3
+        each.rig.station.turn()
+        assert each.rig.endpoint.serve(64, each.settle) == OVER
+        assert each.answered == 3
+
+
 def test_listener_may_be_let_go_while_a_request_runs() -> None:
     """By a signal handler: nothing is accepted from its number any more, which may be a file's by then."""
 
