@@ -3,8 +3,8 @@
 Rules: a worker that holds clearly more connections than an idle sibling leaves accepting to it (epoll alone
 wakes the same worker again and again); one that is out of descriptors makes room by closing its longest-idle
 connection, and looks away from the listener while there is none; each accepted connection is served before
-the next is accepted, so nothing waits in a busy worker that an idle one could take; a turn that has become long
-ends, but not before as many new clients were served as old ones in it, or they would wait for round after round.
+the next is accepted, so nothing waits in a busy worker that an idle one could take; a turn that has become
+long ends, but not before as many new clients were served as old ones in it, or they would wait for rounds.
 """
 
 from __future__ import annotations
