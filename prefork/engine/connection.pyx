@@ -301,6 +301,7 @@ cdef class Connection(Responder):
         else:
             response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
+        self.more = 0
         if broken:
             return self.drop()
         if self.persist:

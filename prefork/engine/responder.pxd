@@ -13,6 +13,7 @@ cdef class Responder(Receiver):
     # response
     cdef bint chunked_out
     cdef bint bodiless         # HEAD, 204, 304: nothing but the head goes out
+    cdef int more              # flags of send: MSG_MORE where the end of the connection follows at once
     cdef bint until_close      # the end of the connection is the end of the body (HTTP/1.0)
     cdef bint ranged           # a file is being iterated: more of it than the Content-Length is no fault
     cdef bint ended            # the application has given its last chunk

@@ -107,6 +107,9 @@ cdef class Responder(Receiver):
                 data = result[0] if len(result) == 1 else NOTHING.join(result)
                 result = (data,)
             self.open_head(total)
+        if not self.persist and self.station.post_request is None:
+            # Nothing comes between this and the end of the connection: let both go in one segment.
+            self.more = MSG_MORE
         for data in result:
             if self.give(data):
                 return 0
@@ -234,9 +237,9 @@ cdef class Responder(Receiver):
         if size <= COPIED and tail_size == 0 and head == response.head and head_size + size <= response.head_size:
             # One piece costs the kernel less than two.
             memcpy(response.head + head_size, text, size)
-            self.transmit(head, head_size + size, NULL, 0, None, NULL, 0, 0)
+            self.transmit(head, head_size + size, NULL, 0, None, NULL, 0, self.more)
         else:
-            self.transmit(head, head_size, text, size, owner, b"\r\n", tail_size, 0)
+            self.transmit(head, head_size, text, size, owner, b"\r\n", tail_size, self.more)
         if self.gone:
             self.exchange.body_out -= size  # nothing of it was taken, nor is it held
         return 0
@@ -257,7 +260,7 @@ cdef class Responder(Receiver):
         if self.chunked_out:
             self.transmit(response.head, size, b"0\r\n\r\n", 5, None, NULL, 0, 0)
         elif size:
-            self.transmit(response.head, size, NULL, 0, None, NULL, 0, 0)
+            self.transmit(response.head, size, NULL, 0, None, NULL, 0, self.more)
         if response.has_length and self.length_left and not self.bodiless:
             self.cut = True
             raise ValueError(f"the application gave {self.length_left} bytes less than its Content-Length")

@@ -7,6 +7,8 @@ that every piece of an answer is cut somewhere.
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,32 @@ def test_early_hints_are_held_too() -> None:
 
 
 # --- clients that leave while they are answered ---
+
+SEGS_IN = 140  # offset of tcpi_segs_in in struct tcp_info (linux/tcp.h)
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000])
+def test_end_goes_out_with_the_answer(size: int) -> None:
+    """Where nothing of the application can come between the two: one segment less for everybody."""
+
+    def segments(make: Callable[[], Iterable[bytes]]) -> int:
+        def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Length", str(size))])
+            return make()
+
+        with Rig(app, tcp=True) as rig:
+            client = rig.client()
+            answer = Answer(client.ask(get("/", "Connection: close")))
+            assert len(answer.body) == size
+            client.sock.setblocking(True)
+            assert client.ended == "eof" or client.sock.recv(1) == b""
+            (count,) = struct.unpack_from(
+                "I", client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), SEGS_IN
+            )
+            return int(count)
+
+    assert segments(lambda: [b"b" * size]) == segments(lambda: iter([b"b" * size])) - 1
+
 
 LEAVES = ["close", "reset"]
 
