@@ -130,6 +130,8 @@ class Booted:
         masks = " ".join(f"/etc/systemd/system/{name}" for name in MASKED)
         boot = (
             f"for unit in {masks}; do ln -sf /dev/null $unit; done; rm -rf /var/log/journal; "
+            # Debian empties /tmp at boot (tmpfiles.d(5)), where the checkout or its environment may be.
+            "mkdir -p /etc/tmpfiles.d; ln -sf /dev/null /etc/tmpfiles.d/tmp.conf; "
             f"exec {PROGRAM} --system --unit=basic.target --log-target=null --show-status=no"
         )
         return self._machine.command("sh", "-c", boot)
