@@ -270,6 +270,7 @@ cdef class Connection(Responder):
         cdef Station station = self.station
         cdef Response response = self.response
         cdef bint broken = self.gone or self.cut
+        cdef int more = self.more
         cdef char byte
         if broken and self.until_close:
             self.abort_visibly()
@@ -302,6 +303,9 @@ cdef class Connection(Responder):
             response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
         self.more = 0
+        if more and not self.gone:
+            # Both go now: to close over bytes that have come meanwhile would throw the answer away.
+            shutdown(self.descriptor, SHUT_WR)
         if broken:
             return self.drop()
         if self.persist:

@@ -107,7 +107,7 @@ cdef class Responder(Receiver):
                 data = result[0] if len(result) == 1 else NOTHING.join(result)
                 result = (data,)
             self.open_head(total)
-        if not self.persist and self.station.post_request is None:
+        if not self.persist and not self.until_close and self.station.post_request is None:
             # Nothing comes between this and the end of the connection: let both go in one segment.
             self.more = MSG_MORE
         for data in result:
