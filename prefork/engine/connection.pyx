@@ -303,10 +303,9 @@ cdef class Connection(Responder):
             response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
         self.more = 0
-        if more and not self.gone:
-            # Both go now: to close over bytes that have come meanwhile would throw the answer away.
-            shutdown(self.descriptor, SHUT_WR)
         if broken:
+            if more:
+                shutdown(self.descriptor, SHUT_WR)
             return self.drop()
         if self.persist:
             self.move(OPEN)
@@ -317,6 +316,9 @@ cdef class Connection(Responder):
         if self.asked_close and not self.fresh and not (self.exchange.body_in and recv(self.descriptor, &byte, 1, MSG_PEEK) > 0):
             # The client said that it sends no more (RFC 9112 9.6): nothing can be lost by closing at once. But some
             # send a line end behind a body (RFC 9112 2.2), and to close over unread bytes would be a reset.
+            if more:
+                # For bytes may come until the close itself, and the answer has not left yet: it goes with this.
+                shutdown(self.descriptor, SHUT_WR)
             return self.drop()
         return self.linger()
 
