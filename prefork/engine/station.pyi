@@ -99,12 +99,6 @@ class Station:
     def waiting_events(self) -> int:
         """What is ready and has not had its turn: so many."""
 
-    def poll(self, span: float, most: int) -> list[tuple[int, int]]:
-        """As wait(), for those who call turn() and the members themselves: (descriptor, events) each."""
-
-    def turn(self) -> None:
-        """A new turn of the loop: look at the clocks. Called after each wait for events."""
-
     def resume(self) -> None:
         """Another thread goes on with a turn that began earlier: what is ready has been so since then."""
 
@@ -128,9 +122,6 @@ class Station:
 
     def answered(self) -> int:
         """Requests that this worker has answered so far."""
-
-    def late(self) -> bool:
-        """Whether this turn has lasted so long that other workers should take what has not begun."""
 
     def resting(self, wait: int, seconds: float) -> list[Any]:
         """The members that have been in one queue (a Wait number) for so long at least."""

@@ -232,12 +232,6 @@ cdef class Station:
         """What is ready and has not had its turn: so many."""
         return self.found - self.served
 
-    def poll(self, double span, int most):
-        """As wait(), for those who begin their turn themselves; returns (descriptor, events) each."""
-        self.fill(span, most)
-        self.served = self.found
-        return [(self.events[i].data.fd, self.events[i].events) for i in range(self.found)]
-
     cdef int fill(self, double span, int most) except -1:
         if self.busy or span == 0:
             self.gather(most, 0)
@@ -271,11 +265,8 @@ cdef class Station:
         self.found = n
         return 0
 
-    def turn(self):
-        """A new turn of the loop: look at the clocks. Called after each wait for events."""
-        self.begin_turn()
-
     cdef void begin_turn(self) noexcept:
+        """Look at the clocks."""
         cdef int64_t before = self.ready_ns
         self.look()
         self.ready_ns = self.now
@@ -410,10 +401,6 @@ cdef class Station:
     def answered(self):
         """Requests that this worker has answered so far."""
         return self.slot.requests
-
-    def late(self):
-        """Whether this turn has lasted so long that other workers should take what has not begun."""
-        return monotonic_ns() - self.ready_ns > LATE_NS
 
     def first_waiting(self, int wait):
         """The member in one queue that has waited longest, or None."""

@@ -142,28 +142,19 @@ class GeventReactor(Reactor):
 
     def _batch(self) -> bool:
         """One poll and what it brings. False: that was all there is."""
-        station, again, settle, parked = self.station, self.again, self.settle, self._parked
-        member_of = station.members.get
-        events = station.poll(0.0, EVENTS)
-        station.turn()
-        for fd, mask in events:
-            member = member_of(fd)
-            if member is not None:
-                outcome = member.turn(mask)
-                if outcome == WAITING and parked:
-                    parked.pop().switch(member)
-                elif outcome:
-                    settle(member, outcome)
+        station, again, settle = self.station, self.again, self.settle
+        found = station.wait(0.0, EVENTS)
+        station.serve(settle)
         for _ in range(len(again)):
             connection = again.popleft()
             outcome = connection.turn(0)
             if outcome:
                 settle(connection, outcome)
         if self.access_log is not None and self.access_log.pending:
-            self.write_log(idle=not events)
+            self.write_log(idle=not found)
         if station.spent:
             self._recycler.look()
-        return len(events) == EVENTS
+        return found == EVENTS
 
     def _look_ahead(self) -> None:
         """Have the timer fire at the next deadline; see whether the end has come."""

@@ -296,14 +296,8 @@ class Rig:
 
     def turn(self, timeout: float = 0) -> int:
         """One turn of the loop; returns how many members had theirs."""
-        events = self.epoll.poll(timeout)
-        self.station.turn()
-        turned = 0
-        for fd, mask in events:
-            member = self.station.members.get(fd)
-            if member is not None:
-                self.settle(member, member.turn(mask))
-                turned += 1
+        turned = self.station.wait(timeout, 64)
+        self.station.serve(self.settle)
         for _ in range(len(self.again)):
             connection = self.again.popleft()
             self.settle(connection, connection.turn(0))
@@ -329,7 +323,7 @@ class Rig:
 
     def expire(self) -> None:
         """Act on the deadlines that have passed by now."""
-        self.station.turn()
+        self.station.wait(0, 64)
         self.station.expire()
 
     def logged(self) -> list[str]:

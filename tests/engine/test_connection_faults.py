@@ -256,6 +256,7 @@ def test_trusted_that_raises_closes_the_descriptor() -> None:
 def test_connection_that_cannot_be_watched_ends_at_its_deadline() -> None:
     """epoll_ctl(2) fails when the machine is out of memory or of watches: no reason to lose the worker."""
     with Rig(head_timeout=MOMENT, keepalive=MOMENT) as rig:
+        whole = os.dup(rig.epoll.fileno())
         other = os.memfd_create("no epoll")
         os.dup2(other, rig.epoll.fileno())
         os.close(other)
@@ -266,6 +267,8 @@ def test_connection_that_cannot_be_watched_ends_at_its_deadline() -> None:
         assert served.connection.turn(0) == 0
         assert Answer(served.take()).body == b"Hello"
         assert len(rig.notices) == 2
+        os.dup2(whole, rig.epoll.fileno())
+        os.close(whole)
         rig.expire()
         assert (client.state, served.state) == ("CLOSED", "CLOSED")
         assert rig.station.held() == 0

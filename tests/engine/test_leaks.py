@@ -186,13 +186,9 @@ with Rig(tcp=True, slots=1, keepalive=3600) as rig:
     before = resident()
     rig.epoll.register(rig.listener.fileno(), 1)
     while rig.worker.requests < COUNT + 20:
-        for fd, mask in rig.epoll.poll(10):
-            rig.station.turn()
-            if fd == rig.listener.fileno():
-                while (connection := rig.endpoint.accept()) is not None:
-                    connection.turn(0)
-            else:
-                rig.station.members[fd].turn(mask)
+        rig.turn(10)
+        while (connection := rig.endpoint.accept()) is not None:
+            connection.turn(0)
     gc.collect()
     after = resident()
     assert rig.station.held() == len(rig.station.waiting(2)) == COUNT
