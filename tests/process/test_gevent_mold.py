@@ -13,7 +13,7 @@ from launcher import Server, until
 from procfs import children
 
 from .conftest import Project, Start, settled
-from .test_preload import molds, workers
+from .test_preload import lose_mold, molds, workers
 
 pytest.importorskip("gevent")
 
@@ -113,18 +113,8 @@ def test_reload_makes_another_mold(server: Server) -> None:
     until(lambda: len(molds(server)) == 1 and molds(server) != before, "a mold for the new generation")
 
 
-def test_killed_mold_is_replaced(server: Server, project: Project) -> None:
-    (mold,) = molds(server)
-    old = workers(server, 2)
-    os.kill(mold, signal.SIGKILL)
-    server.stderr.wait(rf"mold {mold} was killed by SIGKILL")
-    until(lambda: bool(molds(server)) and molds(server) != [mold], "another mold")
-    assert workers(server, 2) == old
-    os.kill(old[0], signal.SIGKILL)
-    server.stderr.wait(rf"worker {old[0]} was killed by SIGKILL")
-    until(lambda: old[0] not in workers(server, 2), "a new one")
-    assert server.get("/").status == 200
-    server.pardon()
+def test_killed_mold_is_replaced(server: Server) -> None:
+    lose_mold(server)
 
 
 def test_gevent_that_cannot_be_imported_is_said_in_one_line(start: Start, project: Project) -> None:

@@ -66,8 +66,8 @@ def test_hup_makes_a_new_mold_and_the_old_one_ends(start: Start, project: Projec
     workers(server, 2)
 
 
-def test_killed_mold_is_replaced_while_workers_serve(start: Start) -> None:
-    server = start("--preload", workers=2)
+def lose_mold(server: Server) -> None:
+    """A killed mold is replaced while its two workers serve on, and the next one makes workers."""
     (mold,) = molds(server)
     before = workers(server, 2)
     os.kill(mold, signal.SIGKILL)
@@ -76,9 +76,13 @@ def test_killed_mold_is_replaced_while_workers_serve(start: Start) -> None:
     assert workers(server, 2) == before
     os.kill(before[0], signal.SIGKILL)
     server.stderr.wait(rf"worker {before[0]} was killed by SIGKILL")
-    workers(server, 2)
-    answer(server)
+    until(lambda: before[0] not in workers(server, 2), "a new worker")
+    assert server.get("/").status == 200
     server.pardon()
+
+
+def test_killed_mold_is_replaced_while_workers_serve(start: Start) -> None:
+    lose_mold(start("--preload", workers=2))
 
 
 def test_killed_mold_that_cannot_import_again_is_told_once(start: Start, project: Project) -> None:
