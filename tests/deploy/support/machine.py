@@ -27,6 +27,7 @@ ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--root", "-
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASH = ("bash", "-euxo", "pipefail", "-c")
 PRIVATE = ("SHARED", "LENT", "OPENED")  # of machine.sh
+EMPTY = ("/run", "/srv")  # there
 
 
 @cache
@@ -57,7 +58,11 @@ class Machine:
         self._root = tempfile.mkdtemp(prefix="prefork-machine-")
         self._stack.callback(os.rmdir, self._root)
         read = {REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)}
-        lent = [folder for folder in read if folder.stat().st_dev != Path("/").stat().st_dev]
+        lent = [
+            folder
+            for folder in read
+            if folder.stat().st_dev != Path("/").stat().st_dev or any(map(folder.is_relative_to, EMPTY))
+        ]
         self.env = {
             "PATH": f"{Path(sys.prefix) / 'bin'}:{PATH}",
             "HOME": "/root",

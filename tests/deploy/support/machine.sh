@@ -3,7 +3,7 @@
 # ROOT is an empty folder. The file system is this machine's, copied on write into memory: whatever is installed,
 # changed or removed there is gone with the last process. The network is a loopback device and nothing else.
 # SHARED (lines) names folders that are the same inside: written to by both sides. LENT (lines) names folders on other
-# file systems, which overlayfs does not cross: they can be read inside.
+# file systems, which overlayfs does not cross, or in what is made empty: they can be read inside.
 set -eu
 root=$1
 shift
