@@ -109,8 +109,6 @@ class _Values:
         self.put(row, checked(row, value, origin, text=text), origin)
 
     def put(self, row: Row, value: object, origin: str) -> None:
-        if row.later and value != row.default:
-            raise ConfigError(row.later, setting=row.name, origin=origin)
         self.values[row.name] = value
         self.origins[row.name] = origin
 

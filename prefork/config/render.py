@@ -53,11 +53,7 @@ def help_text(commands: Mapping[str, str], width: int = 110) -> str:
     for group, title in GROUPS.items():
         rows = [row for row in ROWS.values() if row.group == group]
         lines += ["", title]
-        lines += [
-            _help_line(_flags(row), f"{row.help}{_bracket(row)}{' (not yet)' if row.later else ''}", width)
-            for row in rows
-            if row.flags
-        ]
+        lines += [_help_line(_flags(row), row.help + _bracket(row), width) for row in rows if row.flags]
         lines += [_help_line(f"    {_bare(row)}", row.help, width) for row in rows if not row.flags]
     lines += ["", "Commands"] if commands else []
     lines += [_help_line(f"prefork {name}", text, width) for name, text in commands.items()]
@@ -146,17 +142,17 @@ def _group(rows: Sequence[Row]) -> Iterator[str]:
         flags = ", ".join(f"`{flag}`" for flag in row.flags)
         if isinstance(row.kind, Toggle) and row.default:
             flags = f"`--no-{row.flags[0].removeprefix('--')}`"
-        meaning = row.help + (" (not yet)" if row.later else "")
         allowed = "" if isinstance(row.kind, Toggle) else _cell(row.kind.allowed)
         default = _code(row.show(row.default)) if row.default not in (None, ()) else "none"
-        yield f"| `{row.name}` | {flags} | {default} | {allowed} | {_CHANGE[row.change]} | {_cell(meaning)} |"
+        counts = _CHANGE[row.change]
+        yield f"| `{row.name}` | {flags} | {default} | {allowed} | {counts} | {_cell(row.help)} |"
 
 
 def _hooks(rows: Sequence[Row]) -> Iterator[str]:
     yield "| function | called |"
     yield "|---|---|"
     for row in rows:
-        yield f"| `{_bare(row)}` | {_cell(row.help)}{' (not yet)' if row.later else ''} |"
+        yield f"| `{_bare(row)}` | {_cell(row.help)} |"
 
 
 _CHANGE = {"boot": "at the next start", "reload": "on reload", "worker": "in workers born after a reload"}

@@ -29,10 +29,9 @@ class Row:
     change: when a new value counts: "boot" with the next start only, "reload" as soon as the master has read
     it (HUP), "worker" in the workers born after that.
     where: where it may be set: "any", "not env", "file" (TOML or Python) or "python".
-    later: "", or, while the feature is still to come, what to say to who asks for it.
     """
 
-    __slots__ = ("change", "default", "flags", "group", "help", "kind", "later", "name", "where")
+    __slots__ = ("change", "default", "flags", "group", "help", "kind", "name", "where")
 
     def __init__(
         self,
@@ -44,7 +43,6 @@ class Row:
         help: str,
         change: str,
         where: str,
-        later: str,
     ) -> None:
         self.name = ""
         self.flags = flags
@@ -54,7 +52,6 @@ class Row:
         self.help = help
         self.change = change
         self.where = where
-        self.later = later
 
     def show(self, value: object) -> str:
         """The value as text, as `parse` of the kind would take it; "none" for what is not set."""
@@ -70,7 +67,6 @@ def row(
     help: str,
     change: str = "worker",
     where: str = "any",
-    later: str = "",
 ) -> T:
     """One setting. It is typed as the value it holds, so that annotation, default and kind have to agree."""
     return Row(  # type: ignore[return-value]
@@ -81,15 +77,12 @@ def row(
         help=help,
         change=change,
         where=where,
-        later=later,
     )
 
 
-def hook(
-    *arguments: str, default: None, help: str, kind: type[Hook] = Hook, later: str = ""
-) -> Callable[..., Any] | None:
+def hook(*arguments: str, default: None, help: str, kind: type[Hook] = Hook) -> Callable[..., Any] | None:
     """A function of the Python file, called with these arguments."""
-    return row("", "hooks", default=default, kind=kind(*arguments), help=help, where="python", later=later)
+    return row("", "hooks", default=default, kind=kind(*arguments), help=help, where="python")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(row, hook))

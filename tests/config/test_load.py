@@ -5,7 +5,6 @@ import os
 import pytest
 
 from prefork.config.load import for_reload
-from prefork.config.render import toml
 from prefork.config.settings import ROWS, Settings
 from prefork.errors import ConfigError
 
@@ -343,17 +342,6 @@ def test_a_wrong_value_is_wrong_also_where_a_stronger_one_replaces_it(loaded):
 )
 def test_foreign_variables_pass(loaded, variable):
     assert loaded(environ={variable: "tcp://10.0.0.1:80"}).settings == loaded().settings
-
-
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.later and row.flags])
-def test_what_is_still_to_come_says_so(loaded, name):
-    row = ROWS[name]
-    value = "1" if row.kind.metavar else "true"
-    value = "1m" if row.kind.metavar == "BYTES" else value
-    with pytest.raises(ConfigError) as fault:
-        loaded(f"{row.flags[0]}={value}")
-    assert str(fault.value) == f"{name} (command line, {row.flags[0]}): {row.later}"
-    assert loaded(prefork__toml=f"{name} = {toml(row.default)}").settings == loaded().settings
 
 
 class TestReload:

@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from prefork.config.settings import ROWS
 from prefork.errors import ConfigError
 
 
@@ -107,13 +106,11 @@ class TestWorkerClass:
             "leave it out, or leave out worker_class = gevent (--worker-connections says how many at once)"
         )
 
-    def test_gevent_and_preload_are_explained(self, loaded, monkeypatch):
-        monkeypatch.setattr(ROWS["preload_app"], "later", "")
+    def test_gevent_and_preload_are_explained(self, loaded):
         with pytest.raises(ConfigError, match="gevent has to replace parts of the standard library before"):
             loaded("-k", "gevent", "--preload")
 
-    def test_streaming_takes_concurrency(self, loaded, monkeypatch):
-        monkeypatch.setattr(ROWS["stream_request_body"], "later", "")
+    def test_streaming_takes_concurrency(self, loaded):
         with pytest.raises(ConfigError, match="a sync worker runs one request at a time and would wait"):
             loaded("--stream-request-body")
         assert loaded("--stream-request-body", "--threads=2").settings.stream_request_body
