@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import features
 import machine
 import pytest
 import yaml
@@ -110,7 +109,6 @@ def test_resources_for_auto() -> None:
 def test_command_environment_and_probes() -> None:
     """As the kubelet would: start the command with its variables as the pod's user on a read-only root,
     ask the probes, send TERM."""
-    features.need_setting("drain_delay")
     if why := machine.why_not():
         pytest.skip(why)
     pod = load("deployment")["spec"]["template"]["spec"]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import checkout
-import features
 import machine
 import pytest
 from places import DEPLOY
@@ -53,8 +52,6 @@ def test_steps(page: str, source: Path, outside_program: Callable[[str], str]) -
     """Pages for any machine, each in a new one."""
     if why := machine.why_not():
         pytest.skip(why)
-    if page == "haproxy/README.md":
-        features.need_setting("drain_delay")
     for name in PROGRAMS.get(page, ()):
         outside_program(name)
     with machine.Machine(shared=[source], env=checkout.environment(source)) as place:
@@ -67,7 +64,6 @@ def test_steps(page: str, source: Path, outside_program: Callable[[str], str]) -
 )
 def test_steps_with_systemd(page: str, booted: Booted) -> None:
     """Pages for a machine whose process 1 is systemd."""
-    features.need_notify()
     done = booted.inside.run(script(page), deadline=90)
     assert done.returncode == 0, done.stdout
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import features
 import pytest
 from backends import start_backend
 from launcher import DEADLINE, Server, until
@@ -65,7 +64,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 @pytest.fixture
 def notifying(tmp_path: Path, manager: Manager) -> Iterator[Callable[..., Server]]:
     """notifying(env) -> a server that a manager of this test has started."""
-    features.need_notify()
     with ExitStack() as stack:
 
         def start(**env: str) -> Server:
@@ -94,7 +92,6 @@ def test_sequence(notifying: Callable[..., Server], manager: Manager) -> None:
 
 def test_ready_comes_when_it_serves(tmp_path: Path, manager: Manager) -> None:
     """Not before: whoever is ordered after this unit may ask at once. Nothing is ready when nothing boots."""
-    features.need_notify()
     server = Server(["nowhere:application", "-b", f"unix:{tmp_path}/x.sock"], env=manager.env, cwd=tmp_path)
     assert server.wait() == 4
     server.kill()
@@ -178,7 +175,6 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(booted: Booted) -> Iterator[Service]:
-    features.need_notify()
     found = Service(booted)
     yield found
     found.inside.ask("systemctl stop web.service web.socket")

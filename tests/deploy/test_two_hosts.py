@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import features
 import machine
 import proxies
 import pytest
@@ -177,7 +176,6 @@ def test_drain_planned(site: Site) -> None:
 
 def test_drain_delay(site: Site) -> None:
     """TERM, and the balancer finds out by itself within the delay."""
-    features.need_setting("drain_delay")
     for number in (1, 2):
         restart(site, number, "--drain-delay 2")
         site.wait_steady(number)
@@ -192,7 +190,6 @@ def test_drain_delay(site: Site) -> None:
 
 def test_upgrade(site: Site) -> None:
     """USR2: another master takes the host over."""
-    features.need_upgrade()
     with Swarm(site.door, visitors()) as swarm:
         for number in (1, 2):
             assert swarm.wait_more(200)
