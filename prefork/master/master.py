@@ -38,6 +38,7 @@ from .phases import SERVES, Phase
 from .reloads import Reloads
 from .requests import Overdue, Verdict
 from .service import Service, progresses
+from .sources import Sources
 from .succession import Succession
 from .suspension import Standstill, is_stopped
 from .trial import Trial
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from .control import Caller
     from .daemon import Launch
     from .program import Program
-    from .watch import Watcher
 
 SIGNALS = (
     signal.SIGCHLD,
@@ -124,7 +124,7 @@ class Master:
             preload=preload,
         )
         self._signals: Signals | None = None
-        self._watcher: Watcher | None = None
+        self._sources = Sources(self._poll, log, self._reload)
         self._service = Service(notify.Notify(), self._progresses)
         self._succession = Succession(
             poll=self._poll,
@@ -195,7 +195,7 @@ class Master:
             self.log.info("%s", note)
         self.log.info("%s", start.line(settings, self.listeners))
         if settings.reload:
-            self._watch_files()
+            self._sources.watch(settings)
 
     def _open_control(self) -> None:
         try:
@@ -207,8 +207,7 @@ class Master:
         self._control.close()
         if self._signals is not None:
             self._hook("on_exit", self.server)
-        if self._watcher is not None:
-            self._watcher.close()
+        self._sources.close()
         self._molds.close()
         self._succession.close(self._trouble, self._exit_code or 0)
         self._stop_listening()
@@ -239,9 +238,7 @@ class Master:
                     self._hear(child)
                 elif mold := self._molds.speaker(fd):
                     self._hear_mold(mold)
-                elif self._watcher is not None and fd == self._watcher.fileno():
-                    self._files_changed(self._watcher)
-                elif not self._succession.hear(fd):
+                elif not (self._sources.hear(fd) or self._succession.hear(fd)):
                     self._control.hear(fd)
             assert self._signals is not None
             # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
@@ -466,8 +463,7 @@ class Master:
         self._service.close()
         if self._launch is not None:
             self._launch.close()
-        if self._watcher is not None:
-            self._watcher.disown()
+        self._sources.let_go()
         signals.unblock()
 
     def _strike(self, slot: int, number: int, reason: str) -> None:
@@ -649,37 +645,6 @@ class Master:
     def _is_stopped(self, slot: int) -> bool:
         child = self._crew.children.get(slot)
         return child is not None and child.pid != 0 and is_stopped(child.pid)
-
-    # Source files, for --reload
-
-    def _watch_files(self) -> None:
-        from .watch import Watcher
-
-        settings = self.settings
-        try:
-            self._watcher = Watcher((settings.chdir, *settings.pythonpath), settings.reload_extra_files)
-        except OSError as error:
-            self.log.error("source files are not watched: %s", error.strerror)
-        else:
-            self._poll.register(self._watcher.fileno(), select.POLLIN)
-
-    def _files_changed(self, watcher: Watcher) -> None:
-        from .watch import describe
-
-        engine = watcher.engine
-        known = watcher.engine
-        changes = watcher.changes()
-        if watcher.engine != known:
-            self.log.info("source files are watched (%s)", watcher.engine)
-        if changes:
-            self._reload(describe(changes, self.settings.chdir))
-        if watcher.engine != engine:
-            self.log.info("source files are watched (%s)", watcher.engine)
-        if watcher.ended:
-            self.log.error("source files are no longer watched: the watcher has ended")
-            self._poll.unregister(watcher.fileno())
-            watcher.disown()
-            self._watcher = None
 
     # Hooks
 
