@@ -24,7 +24,7 @@ from prefork.engine.scoreboard cimport request_begin
 from prefork.engine.station cimport PARKED, WAIT_BODY, WAIT_HEAD, WAIT_IDLE, WAIT_WRITE, Station, monotonic_ns
 
 from prefork.engine.client import FOLLOWS, STATE_NAMES
-from prefork.engine.receiver import BodyFault
+from prefork.engine.intake import BodyFault
 from prefork.engine.responder import RequestTimeout
 
 cdef extern from "sys/socket.h" nogil:

@@ -11,7 +11,7 @@ from posix.unistd cimport _exit
 import io
 import sys
 
-from prefork.engine.receiver import BodyFault
+from prefork.engine.intake import BodyFault
 
 cdef extern from "sys/socket.h" nogil:
     enum:
