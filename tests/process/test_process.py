@@ -167,7 +167,11 @@ def test_titles(start: Start) -> None:
     pytest.importorskip("setproctitle")
     server = start("-n", "shop", workers=1)
     assert title(server.pid) == "prefork: master [shop]"
-    assert title(server.worker_pids()[0]) == "prefork: worker [shop]"
+    worker = server.worker_pids()[0]
+    assert title(worker) == "prefork: worker [shop]"
+    # Of one word, or /proc/pid/stat has more fields than who splits it at spaces believes.
+    assert Path(f"/proc/{server.pid}/comm").read_text() == "prefork:master\n"
+    assert Path(f"/proc/{worker}/comm").read_text() == "prefork:worker\n"
 
 
 def test_title_names_the_application_by_default(start: Start) -> None:
