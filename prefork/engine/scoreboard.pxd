@@ -20,6 +20,7 @@ cdef enum:
     WORKER_SERVING = 2
     WORKER_DRAINING = 3
     WORKER_STOPPED = 4
+    WORKER_PARKED = 5
 
 cdef struct WorkerSlot:
     int64_t pid

@@ -9,6 +9,7 @@ class WorkerState(IntEnum):
     SERVING = 2
     DRAINING = 3
     STOPPED = 4
+    PARKED = 5
 
 class WorkerView(NamedTuple):
     worker: int

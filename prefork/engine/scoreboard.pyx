@@ -84,6 +84,7 @@ class WorkerState(IntEnum):
     SERVING = WORKER_SERVING
     DRAINING = WORKER_DRAINING
     STOPPED = WORKER_STOPPED
+    PARKED = WORKER_PARKED
 
 
 WorkerView = namedtuple(

@@ -333,11 +333,7 @@ class Master:
     def _tell_status(self, caller: Caller) -> None:
         from ..telemetry.status import snapshot
 
-        said = snapshot(self._scoreboard)
-        for worker in said["workers"]:
-            if self._fleet.workers[worker["slot"]].phase is Phase.PARKED:
-                worker["state"] = Phase.PARKED.value  # it accepts as little as one that drains, but stays
-        caller.end(server=start.facts(self.server, self._fleet), **said)
+        caller.end(server=start.facts(self.server, self._fleet), **snapshot(self._scoreboard))
 
     def _reopen(self) -> None:
         self.log.reopen()

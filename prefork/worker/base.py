@@ -235,7 +235,7 @@ class Worker:
         assert self._reactor is not None
         if not self._leaving:
             self._reactor.park()
-            self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.DRAINING)
+            self.boot.scoreboard.set_worker(self.boot.slot, state=WorkerState.PARKED)
             self._say(channel.PARKED)
 
     def _watch_master(self) -> None:
