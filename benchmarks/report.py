@@ -196,16 +196,16 @@ def _facts_line(run: Run) -> str:
 
 
 def _rounds(run: Run) -> str:
-    """How many, how long; where a run was short of time, which cases had fewer."""
+    """How many, how long; which cases had fewer for want of time, or more because they were added."""
     by_count: dict[int, list[str]] = {}
     for name in run.results.cases():
         by_count.setdefault(run.results.rounds(name), []).append(name)
     counts = sorted(by_count, reverse=True)
-    fewer = "".join(
-        f"; {count or 'none'}: {', '.join(by_count[count])}" for count in counts if count < run.rounds
+    others = "".join(
+        f"; {count or 'none'}: {', '.join(by_count[count])}" for count in counts if count != run.rounds
     )
     given = f" within {run.minutes} minutes" if run.minutes else ""
-    return f"{run.rounds} of {run.seconds} s{given}{fewer}"
+    return f"{run.rounds} of {run.seconds} s{given}{others}"
 
 
 def _align(table: Sequence[Sequence[str]]) -> list[str]:
