@@ -37,6 +37,8 @@ done
 
 GET = Ask("/echo?n=1", kind="get", expect=b"1")
 POST = Ask("/echo", "POST", kind="post", body=b"posted", expect=b"posted")
+POSTERS = 6  # clients that post
+WORKERS = 2  # of each host
 
 
 class Site:
@@ -52,7 +54,7 @@ class Site:
     def start(self, number: int, *flags: str) -> None:
         """Start the prefork of host 1 or 2, as its administrator would."""
         address = ADDRESSES[number - 1]
-        words = f"-b {address}:8000 -w 2 --pythonpath {APPS} --forwarded-allow-ips 10.77.{number}.1"
+        words = f"-b {address}:8000 -w {WORKERS} --pythonpath {APPS} --forwarded-allow-ips 10.77.{number}.1"
         self.inside.ask(
             f"cd {self.folder}; export PREFORK_TEST_VERSION={self.folder}/version; "
             f"ip netns exec web{number} {self._prefork} behind:application {words} {' '.join(flags)} "
@@ -144,7 +146,7 @@ def visitors() -> list[Visitor]:
     """Kept connections and new ones, requests that may be asked again and requests that may not."""
     return [
         *[Visitor(lambda: GET)] * 10,
-        *[Visitor(lambda: POST)] * 6,
+        *[Visitor(lambda: POST)] * POSTERS,
         *[Visitor(lambda: GET, keep_alive=False)] * 4,
     ]
 
@@ -202,8 +204,8 @@ def test_upgrade(site: Site) -> None:
 
 
 def test_killed(site: Site) -> None:
-    """Every process of a host dies at once. What it was working on fails, unless it may be asked again; all
-    else is answered by the other."""
+    """Every process of a host is killed. What it was working on fails, unless it may be asked again; all else
+    is answered by the other."""
     with Swarm(site.door, visitors()) as swarm:
         assert swarm.wait_more(400)
         site.inside.ask("kill -9 $(ip netns pids web1)")
@@ -215,8 +217,9 @@ def test_killed(site: Site) -> None:
         assert swarm.wait_more(200)
     tally = swarm.tally
     failed = tally.total - tally.counts[Outcome.OK]
-    # Each of the six who post had at most one request at that host, being run or waiting there.
-    assert failed <= 6, tally.describe()
+    # Each of those who post had at most one request at each worker, being run or waiting there. Not at the
+    # host: workers die one behind the other, and who has lost the first may come to the second meanwhile.
+    assert failed <= POSTERS * WORKERS, tally.describe()
     assert {record.kind for record in tally.records} <= {"post"}, tally.describe()
 
 
