@@ -65,6 +65,7 @@ SIGNALS = (
     signal.SIGWINCH,
     signal.SIGCONT,
 )
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class Master:
@@ -244,7 +245,9 @@ class Master:
             # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
             numbers = self._signals.take()
             if gap := standstill.gap(signal.SIGCONT in numbers):
-                self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
+                # systemd and timeout(1) send CONT behind each TERM, whether anything is stopped or not.
+                if ENDING.isdisjoint(numbers):
+                    self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
                 fleet.put_off(gap)
                 self._molds.put_off(gap)
                 self._succession.put_off(gap)

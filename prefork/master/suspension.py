@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 LATE = 2.0  # seconds after the moment that the loop wanted to wake at; a busy machine is late by less
+BRIEF = 0.1  # seconds that no deadline is so close to
 STOPPED = frozenset("Tt")  # proc(5): stopped by a signal, or by a tracer
 
 
@@ -39,4 +40,5 @@ class Standstill:
     def gap(self, continued: bool) -> float:
         """Seconds that this process may have stood still since then, or 0. `continued`: SIGCONT has come."""
         now = time.monotonic()
-        return now - self._slept_at if continued or now - self._wake > LATE else 0.0
+        gap = now - self._slept_at
+        return gap if now - self._wake > LATE or (continued and gap > BRIEF) else 0.0

@@ -42,6 +42,19 @@ def told(project: Project) -> None:
     )
 
 
+def test_continued_to_be_ended(start: Start) -> None:
+    """systemctl stop and timeout(1) send TERM and CONT to whatever they end: no word of a standstill then."""
+    server = start(workers=1)
+    os.kill(server.pid, signal.SIGSTOP)
+    until(lambda: state(server.pid) == "T", "it stands still")
+    os.kill(server.pid, signal.SIGTERM)
+    threading.Event().wait(0.2)
+    os.kill(server.pid, signal.SIGCONT)
+    assert server.wait() == 0
+    server.stderr.wait_end()
+    assert not [line for line in server.stderr.lines if "stood still" in line]
+
+
 @every_class
 def test_a_stopped_worker(start: Start, flags: tuple[str, ...]) -> None:
     server = start(*flags, "--timeout", "1", workers=1)
