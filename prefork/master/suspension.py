@@ -27,10 +27,10 @@ def is_stopped(pid: int) -> bool:
 class Standstill:
     """Notices gaps in this process's own time."""
 
-    __slots__ = ("_slept_at", "_wake")
+    __slots__ = ("_looked_at", "_slept_at", "_wake")
 
     def __init__(self) -> None:
-        self._slept_at = self._wake = time.monotonic()
+        self._looked_at = self._slept_at = self._wake = time.monotonic()
 
     def sleeps(self, wake: float) -> float:
         """The loop is about to wait, until `wake` at the latest; returns that."""
@@ -38,7 +38,12 @@ class Standstill:
         return wake
 
     def gap(self, continued: bool) -> float:
-        """Seconds that this process may have stood still since then, or 0. `continued`: SIGCONT has come."""
+        """Seconds that this process may have stood still, or 0.
+
+        continued: SIGCONT has come since the last call.
+        """
         now = time.monotonic()
-        gap = now - self._slept_at
-        return gap if now - self._wake > LATE or (continued and gap > BRIEF) else 0.0
+        looked_at, self._looked_at = self._looked_at, now
+        if continued and now - looked_at > BRIEF:
+            return now - looked_at  # it may have been stopped before it slept
+        return now - self._slept_at if now - self._wake > LATE else 0.0
