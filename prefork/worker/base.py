@@ -123,9 +123,10 @@ class Worker:
         boot.worker.pid = os.getpid()
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
+        if boot.app is None:
+            _import_class(settings, self.log)  # first: hooks rely on what gevent patches, as in gunicorn
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
         if boot.app is None:  # else the mold has done so, before it imported
-            _import_class(settings, self.log)
             _drop_privileges(settings)
             self.log.capture()
         self._watch_for_crashes()

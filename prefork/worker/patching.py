@@ -100,7 +100,8 @@ def patch(log: Any) -> None:
     """Replace the blocking parts of the standard library by gevent's; warn of what came too early.
 
     C extensions that block in their own code (psycopg2, mysqlclient) are not touched by this: call their
-    gevent hook (psycogreen.gevent.patch_psycopg) in `post_fork` or in the application's module.
+    gevent hook (psycogreen.gevent.patch_psycopg) in `post_fork`, which runs behind this, or in the
+    application's module.
     """
     from . import reactor  # noqa: F401  (it takes select.epoll, which patching removes)
 

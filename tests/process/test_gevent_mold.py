@@ -30,15 +30,22 @@ def app(environ, start_response):
     return [body]
 """
 
-# What a hook finds in a worker before anything is patched there.
+# What a new process finds before anything is done in it, and a hook behind the patching.
 HOOKS = """
 import json, os, sys
 
-def post_fork(server, worker):
+def born():
     monkey = sys.modules.get("gevent.monkey")
     found = {"there": monkey is not None, "saved": sorted(monkey.saved) if monkey else []}
     with open(f"born.{os.getpid()}", "w") as file:
         json.dump(found, file)
+
+os.register_at_fork(after_in_child=born)
+
+def post_fork(server, worker):
+    from gevent import monkey
+    with open(f"hook.{os.getpid()}", "w") as file:
+        file.write(str(monkey.is_module_patched("socket")))
 """
 
 HARMLESS = """
@@ -91,9 +98,18 @@ def test_workers_are_born_with_gevent_and_patch_it_themselves(server: Server, pr
     (mold,) = molds(server)
     for pid in workers(server, 2):
         assert born(project, pid) == {"there": True, "saved": []}
+        assert (project.folder / f"hook.{pid}").read_text() == "True"
     assert server.get("/").text.endswith(" True")
     assert mold in children(server.pid)
     assert not [line for line in server.stderr.lines if "WARNING" in line]
+
+
+def test_what_was_imported_too_early_is_named(start: Start, project: Project) -> None:
+    project.write(APP)
+    (project.folder / "hooks.py").write_text("import http.client\n")
+    server = start("-k", "gevent", "-c", "hooks.py", workers=1)
+    server.stderr.wait(r"WARNING.* imported before monkey-patching, .*: http\.client(, ssl)? \(imported by")
+    server.pardon()
 
 
 def test_killed_worker_comes_from_the_mold_again(server: Server, project: Project) -> None:
