@@ -8,7 +8,6 @@ connections hold no greenlet. Imported only inside a gevent worker, after monkey
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections import deque
 from functools import partial
@@ -236,24 +235,32 @@ class Stalls:
     def __init__(self, reactor: GeventReactor, span: float) -> None:
         self._reactor = reactor
         self._baton = Baton(span)
-        self._main = threading.get_ident()
-        self._began = 0.0
+        self._main = monkey.get_original("_thread", "get_ident")()  # the patched one tells greenlets apart
+        self._prepare: Any = None
         self._seen = ""
 
     def start(self, hub: Any) -> None:
         """Begin to watch. Threads are native ones: a patched thread would wait for the hub itself."""
+        # The first thing behind a wait and the last before one: gevent runs its callbacks as a prepare, too.
+        self._check = hub.loop.check(priority=hub.loop.MAXPRI)
+        try:
+            self._prepare = hub.loop.prepare(priority=hub.loop.MINPRI)
+        except TypeError:  # libuv's loop has none
+            self._reactor._boot.log.warning(
+                "stall_timeout does nothing with gevent's libuv loop (GEVENT_LOOP)"
+            )
+            return
         start_thread = monkey.get_original("_thread", "start_new_thread")
         start_thread(self._baton.monitor, ())
         start_thread(self._look, ())
-        self._check = hub.loop.check()
         self._check.start(self._awake)
-        self._prepare = hub.loop.prepare()
         self._prepare.start(self._asleep)
 
     def stop(self) -> None:
         """End the threads."""
         self._check.stop()
-        self._prepare.stop()
+        if self._prepare is not None:
+            self._prepare.stop()
         self._baton.quit(1)
 
     def _awake(self) -> None:
