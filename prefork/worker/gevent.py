@@ -255,6 +255,7 @@ class Stalls:
         start_thread(self._look, ())
         self._check.start(self._awake)
         self._prepare.start(self._asleep)
+        self._awake()  # what has come meanwhile is served before the first wait
 
     def stop(self) -> None:
         """End the threads."""
