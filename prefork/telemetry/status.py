@@ -1,6 +1,6 @@
 """What the workers of this server do at this moment, as data, as JSON and as a table for people.
 
-It is read from the scoreboard alone, so it is also true of workers that hang.
+It is read from the scoreboard, and names of threads from /proc, so it is also true of workers that hang.
 """
 
 from __future__ import annotations
@@ -89,10 +89,20 @@ def _worker(view: WorkerView, requests: list[RequestView], now: int) -> dict[str
                 "running": _since(request.start_ns, now),
                 "left": (request.deadline_ns - now) / 1e9 if request.deadline_ns else None,
                 "thread": request.thread,
+                "thread_name": _thread_name(view.pid, request.thread),
             }
             for request in requests
         ],
     }
+
+
+def _thread_name(pid: int, thread: int) -> str:
+    """As the kernel has it; "" when the thread is gone."""
+    try:
+        with open(f"/proc/{pid}/task/{thread}/comm", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def _counters(view: WorkerView) -> dict[str, Any]:

@@ -42,3 +42,9 @@ def set_title(role: str, name: str) -> None:
         show, shorten = _set
         show(f"prefork: {role} [{name}]" if name else f"prefork: {role}")
         shorten(f"prefork:{role}")
+
+
+def name_thread(name: str) -> None:
+    """Show it as the calling thread's, 15 bytes of it (`ps -T`). Without setproctitle nothing changes."""
+    if _set is not None:
+        _set[1](name)

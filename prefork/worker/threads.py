@@ -11,6 +11,7 @@ import sys
 import threading
 
 from ..engine.baton import Baton
+from ..telemetry.title import name_thread
 from .reactor import LOST, PIPELINED, WAITING, Reactor
 
 TYPE_CHECKING = False
@@ -103,6 +104,7 @@ class ThreadReactor(Reactor):
 
     def _work(self) -> None:
         self._idents[threading.get_native_id()] = threading.get_ident()
+        name_thread(threading.current_thread().name)
         try:
             while self._baton.seize() or self._baton.take():
                 self.station.hold = self._baton.slow

@@ -85,7 +85,14 @@ def test_snapshot(board: Scoreboard) -> None:
     assert (first["bytes_in"], first["bytes_out"]) == (297, 495)
     assert first["latency"]["mean"] == 0.002 and 0.0017 < first["latency"]["p99"] < 0.0025
     assert first["requests_now"] == [
-        {"method": "GET", "target": "/slow\x1b?x=1", "running": 5.0, "left": 25.0, "thread": 9}
+        {
+            "method": "GET",
+            "target": "/slow\x1b?x=1",
+            "running": 5.0,
+            "left": 25.0,
+            "thread": 9,
+            "thread_name": "",
+        }
     ]
     assert second["state"] == "draining" and second["requests_now"] == []
     assert status["totals"]["statuses"] == {"none": 1, "1xx": 0, "2xx": 99, "3xx": 0, "4xx": 0, "5xx": 1}

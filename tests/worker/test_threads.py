@@ -1,13 +1,16 @@
-"""Worker class threads: who is served next when there are more clients than threads."""
+"""Worker class threads: who is served next when there are more clients than threads; what they are called."""
 
 from __future__ import annotations
 
+import json
 import select
+import subprocess
 
 import pytest
+from launcher import program
 from rawclient import DEADLINE, request_bytes
 
-from .conftest import Start
+from .conftest import Gate, Start
 
 CLIENTS = 24
 THREADS = 4
@@ -40,3 +43,16 @@ def test_slow_requests_take_turns(start: Start, seconds: str) -> None:
     assert least * 2 > most, f"{least} to {most} answers: {sorted(served.values())}"
     for client in clients:
         client.close()
+
+
+def test_status_names_the_thread_of_a_request(start: Start, gate: Gate) -> None:
+    server = start("threads", "--threads", str(THREADS))
+    with server.connect() as client:
+        client.send(request_bytes("GET", "/hold"))
+        held = gate.enter()
+        asked = [*program(), "status", str(server.pid), "--json"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        held.release()
+        assert client.response().text == "held"
+    ((request,),) = [each["requests_now"] for each in json.loads(told)["workers"]]
+    assert (request["target"], request["thread_name"][:-1]) == ("/hold", "prefork-")
