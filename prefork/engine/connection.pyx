@@ -303,19 +303,18 @@ cdef class Connection(Responder):
             response.unbind()
         self.chunked_out = self.ended = self.bodiless = self.ranged = self.until_close = self.cut = False
         self.more = 0
-        if broken:
-            if more:
-                shutdown(self.descriptor, SHUT_WR)
-            return self.drop()
-        if self.persist:
+        if self.persist and not broken:
             self.move(OPEN)
             if self.interest != EPOLLIN:
                 self.watch(EPOLLIN)
             station.enqueue(self, WAIT_HEAD if self.fresh else WAIT_IDLE)
             return PIPELINED if self.fresh else KEEP
-        if self.asked_close and not self.fresh and not (self.exchange.body_in and recv(self.descriptor, &byte, 1, MSG_PEEK) > 0):
-            # The client said that it sends no more (RFC 9112 9.6): nothing can be lost by closing at once. But some
-            # send a line end behind a body (RFC 9112 2.2), and to close over unread bytes would be a reset.
+        # A client that said that it sends no more (RFC 9112 9.6) can lose nothing by closing at once. But some send
+        # a line end behind a body (RFC 9112 2.2), and to close over unread bytes would be a reset.
+        if broken or (
+            self.asked_close and not self.fresh
+            and not (self.exchange.body_in and recv(self.descriptor, &byte, 1, MSG_PEEK) > 0)
+        ):
             if more:
                 # For bytes may come until the close itself, and the answer has not left yet: it goes with this.
                 shutdown(self.descriptor, SHUT_WR)

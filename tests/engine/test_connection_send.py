@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from answers import Result, drain, served, text
 from harness import MOMENT, WAIT_WRITE, Answer, Client, Rig, get, is_open
+from launcher import until
 
 # --- whatever is answered, it arrives whole, in every step ---
 
@@ -123,8 +124,7 @@ def test_end_goes_out_with_the_answer(size: int) -> None:
         with Rig(app, tcp=True) as rig:
             client = rig.client().send(get("/", "Connection: close"))
             # The request is acknowledged by itself, or with an answer within 40 ms: always the first here.
-            while told(client, UNACKED):
-                pass
+            until(lambda: told(client, UNACKED) == 0, "the request is acknowledged")
             answer = Answer(client.ask(b""))
             assert len(answer.body) == size
             client.sock.setblocking(True)
