@@ -65,7 +65,6 @@ SIGNALS = (
     signal.SIGWINCH,
     signal.SIGCONT,
 )
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
 class Master:
@@ -246,7 +245,7 @@ class Master:
             numbers = self._signals.take()
             if gap := standstill.gap(signal.SIGCONT in numbers):
                 # systemd and timeout(1) send CONT behind each TERM, whether anything is stopped or not.
-                if ENDING.isdisjoint(numbers):
+                if not any(number in signals.ENDING for number in numbers):
                     self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
                 fleet.put_off(gap)
                 self._molds.put_off(gap)

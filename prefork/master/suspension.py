@@ -27,14 +27,14 @@ def is_stopped(pid: int) -> bool:
 class Standstill:
     """Notices gaps in this process's own time."""
 
-    __slots__ = ("_looked_at", "_slept_at", "_wake")
+    __slots__ = ("_looked_at", "_wake")
 
     def __init__(self) -> None:
-        self._looked_at = self._slept_at = self._wake = time.monotonic()
+        self._looked_at = self._wake = time.monotonic()
 
     def sleeps(self, wake: float) -> float:
         """The loop is about to wait, until `wake` at the latest; returns that."""
-        self._slept_at, self._wake = time.monotonic(), wake
+        self._wake = wake
         return wake
 
     def gap(self, continued: bool) -> float:
@@ -43,7 +43,6 @@ class Standstill:
         continued: SIGCONT has come since the last call.
         """
         now = time.monotonic()
-        looked_at, self._looked_at = self._looked_at, now
-        if continued and now - looked_at > BRIEF:
-            return now - looked_at  # it may have been stopped before it slept
-        return now - self._slept_at if now - self._wake > LATE else 0.0
+        # Since the last call, not since it slept: it may have been stopped before that.
+        gap, self._looked_at = now - self._looked_at, now
+        return gap if now - self._wake > LATE or (continued and gap > BRIEF) else 0.0

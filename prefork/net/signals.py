@@ -13,7 +13,7 @@ import signal
 # The functions below `signal`'s own, which turn numbers into enum members and back: that alone wrote to
 # 0.2 MB of pages in every new worker before it had begun to boot.
 from _signal import pthread_sigmask, valid_signals  # type: ignore[import-not-found]
-from _signal import signal as catch
+from _signal import signal as _handle
 from collections.abc import Iterable
 
 TYPE_CHECKING = False
@@ -26,6 +26,8 @@ EVERY: frozenset[int] = frozenset(valid_signals())
 ASK = signal.SIGRTMIN + 4
 # Kernel to worker: something has come on the channel, or its other end is dead (F_SETSIG, fcntl(2)).
 STIR = signal.SIGRTMIN + 5
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+catch = _handle  # catch(number, handler)
 SETMASK = int(signal.SIG_SETMASK)
 DEFAULT = int(signal.SIG_DFL)
 

@@ -51,11 +51,10 @@ if TYPE_CHECKING:
 
     MakeReactor = Callable[[Boot, Callable[..., Any], AccessLog | None], Serving]
 
-ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Those that nobody means for a worker are caught and dropped. Ignoring them would be inherited by every
 # program that the application starts (execve(2)); a handler is not.
 DROPPED = (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
-SIGNALS = (*ENDING, signal.SIGUSR1, *DROPPED)
+SIGNALS = (*signals.ENDING, signal.SIGUSR1, *DROPPED)
 LEAVE_TIME = 0.25  # seconds to answer whoever still waits, and to run what runs at exit
 
 
@@ -123,10 +122,11 @@ class Worker:
         boot.worker.pid = os.getpid()
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
-        if boot.app is None:
+        preloaded = boot.app is not None  # by the mold, which has done all this before
+        if not preloaded:
             _import_class(settings, self.log)  # first: hooks rely on what gevent patches, as in gunicorn
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
-        if boot.app is None:  # else the mold has done so, before it imported
+        if not preloaded:
             _drop_privileges(settings)
             self.log.capture()
         self._watch_for_crashes()
@@ -249,7 +249,7 @@ class Worker:
         assert self._channel is not None
         if not hasattr(fcntl, "F_SETSIG"):  # Linux only
             return
-        signal.signal(signals.STIR, self._stirred)
+        signals.catch(signals.STIR, self._stirred)
         fd = self._channel.fileno()
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETSIG, signals.STIR)

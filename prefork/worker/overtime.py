@@ -10,12 +10,11 @@ worker asks to be replaced and drains, if it still can; the master ends it other
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from ..engine.connection import RequestTimeout
 from ..errors import REQUEST_TIMEOUT
-from ..net.signals import ASK
+from ..net.signals import ASK, catch
 from .assemble import request_line
 
 TYPE_CHECKING = False
@@ -61,7 +60,7 @@ class Overtime:
 
     def start(self) -> None:
         """From now on ASK is answered, and an abort leaves no client without an answer."""
-        signal.signal(ASK, self._ask)
+        catch(ASK, self._ask)
         self._reactor.station.answer_at_abort(REQUEST_TIMEOUT)
 
     @property

@@ -28,45 +28,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_no_gap(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("spans", "continued", "gap"),
+    [
+        ((0, 10_000, 10_000), False, 0),  # as it wanted
+        ((0, 3, 100), False, 0),  # woken by an event
+        ((0, 1 + LATE / 2, 1), False, 0),  # late, as on a busy machine
+        ((0, 30, 100), True, 30),  # stopped while it slept
+        ((30, 0, 100), True, 30),  # stopped before it slept
+        ((0, 30, 1), False, 30),  # frozen, without a signal
+        ((0, BRIEF / 2, 100), True, 0),  # continued at once, as by systemd behind TERM: it was not stopped
+    ],
+)
+def test_gap(clock: Clock, spans: tuple[float, float, float], continued: bool, gap: float) -> None:
+    """Seconds between the last look and its sleep, of its sleep, and for which it wanted to sleep."""
+    busy, asleep, wanted = spans
     standstill = Standstill()
-    for span in (0.0, 0.5, 10_000.0):
-        assert standstill.sleeps(clock.now + span) == clock.now + span
-        clock.after(span + LATE / 2)
-        assert standstill.gap(False) == 0
-
-
-def test_stopped_while_it_slept(clock: Clock) -> None:
-    standstill = Standstill()
-    standstill.sleeps(clock.now + 100)
-    clock.after(30)
-    assert standstill.gap(True) == 30
-
-
-def test_stopped_before_it_slept(clock: Clock) -> None:
-    standstill = Standstill()
-    standstill.sleeps(clock.now + 100)
-    assert standstill.gap(False) == 0
-    clock.after(30)
-    standstill.sleeps(clock.now + 100)
-    assert standstill.gap(True) == 30
-
-
-def test_frozen_without_a_signal(clock: Clock) -> None:
-    standstill = Standstill()
-    standstill.sleeps(clock.now + 1)
-    clock.after(30)
-    assert standstill.gap(False) == 30
-    standstill.sleeps(clock.now + 1)
-    assert standstill.gap(False) == 0
-
-
-def test_continued_at_once(clock: Clock) -> None:
-    """As systemd does behind TERM: whoever is busy with that has not been stopped."""
-    standstill = Standstill()
-    standstill.sleeps(clock.now + 100)
-    clock.after(5)
-    assert standstill.gap(False) == 0
-    standstill.sleeps(clock.now + 100)
-    clock.after(BRIEF / 2)
-    assert standstill.gap(True) == 0
+    for _ in range(2):  # and none is counted twice
+        clock.after(busy)
+        assert standstill.sleeps(clock.now + wanted) == clock.now + wanted
+        clock.after(asleep)
+        assert standstill.gap(continued) == pytest.approx(gap)
