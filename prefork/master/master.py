@@ -502,7 +502,7 @@ class Master:
     def _inherit(self) -> None:
         """The master before this one has let go of everything."""
         for each in self.listeners:
-            if each.bound_for and not each.bound_for.startswith("fd://"):
+            if not each.is_lent:
                 each.own()
         if self.settings.daemon:
             from . import daemon

@@ -48,6 +48,11 @@ class Listener:
     def __repr__(self) -> str:
         return f"<Listener {self.text} fd {self.fd}>"
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether somebody else has bound it (a service manager, `fd://`), and may go on with it after us."""
+        return not self.bound_for or self.bound_for.startswith("fd://")
+
     def close(self) -> None:
         self.socket.close()
 

@@ -118,8 +118,8 @@ def hush(listener: Listener) -> bool:
     Those who try meanwhile try again after a second, and are refused. Accepting what waits and closing alone
     would reset every client that comes between the two.
     """
-    if not listener.bound_for:
-        return False  # who has made it may go on with it
+    if listener.is_lent:
+        return False
     if listener.address.kind is not Kind.TCP:
         listener.socket.shutdown(socket.SHUT_RD)  # connect(2) is refused; who waits is still accepted
         return False

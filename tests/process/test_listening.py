@@ -7,10 +7,10 @@ import signal
 import socket
 
 import pytest
-from launcher import listen, until
+from launcher import Server, listen, program, until
 from procfs import session
 
-from .conftest import Project, Start, answer, where
+from .conftest import Project, Start, answer, settled, where
 
 
 def test_port_0_is_found_in_the_start_line(start: Start) -> None:
@@ -119,3 +119,28 @@ def test_a_new_server_can_bind_as_soon_as_the_old_one_is_gone(start: Start) -> N
     second = start("-b", f"127.0.0.1:{address[1]}", handed=False)
     second.address = address
     answer(second)
+
+
+@pytest.mark.parametrize("way", ["LISTEN_FDS", "fd://"])
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_listener_of_somebody_else_outlives_the_server(project: Project, kind: str, way: str) -> None:
+    path = project.folder / "s"
+    theirs = listen() if kind == "tcp" else listen(str(path))
+    flags, command = (), ()
+    if way == "fd://":
+        flags = ("-b", "fd://3")
+        command = ("env", "-u", "LISTEN_FDS", *program())
+    server = Server(
+        ["site_app:app", "-w", "1", *flags], listeners=[theirs.dup()], cwd=project.folder, executable=command
+    )
+    try:
+        settled(server, 1)
+        answer(server)
+        server.stop()
+    finally:
+        server.kill()
+    # Whoever serves next finds it as it was: new clients come.
+    theirs.settimeout(0.9)  # a segment that was dropped is sent again after a second
+    with theirs, server.connect():
+        theirs.accept()[0].close()
+    assert kind == "tcp" or path.is_socket()
