@@ -236,9 +236,9 @@ def settle_at(server: Server, size: int) -> None:
 
 @every_class
 def test_term(begin: Callable[..., Server], crowd: Crowd, flags: tuple[str, ...]) -> None:
-    # Bound by prefork: only then may it turn new clients away before it closes. A listener that was handed over
-    # may be somebody else's still, so nothing is done to it, and who comes between the last look and the close
-    # is reset by the kernel when nobody else holds it.
+    # Bound by prefork: only then may it turn new clients away before it closes. A listener that was handed
+    # over may be somebody else's still, so nothing is done to it, and the kernel resets who comes between the
+    # last look and the close, when nobody else holds it.
     server = begin(*flags, "-b", "127.0.0.1:0", handed=False)
     where(server)
     swarm = crowd(server)
