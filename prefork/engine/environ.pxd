@@ -24,7 +24,8 @@ cdef struct Name:
     PyObject *value      # owned; NULL or a str whose Latin-1 bytes are the last value
 
 cdef struct Target:
-    PyObject *target     # owned; NULL or a str whose bytes are the target as received
+    PyObject *target      # owned; NULL or a str whose bytes are the target as received
+    PyObject *script_name # NULL: none is set, for any target
     PyObject *path
     PyObject *query
 

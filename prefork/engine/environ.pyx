@@ -95,9 +95,9 @@ cdef class EnvironTable:
     """Makes environs for one worker.
 
     secure_schemes: header names (any case) to the value that means https, believed only from trusted peers.
-    forwarder_names: header names with an underscore that trusted peers may set (SCRIPT_NAME, PATH_INFO).
+    forwarder_names: header names with an underscore that trusted peers may send; SCRIPT_NAME is obeyed.
     header_map: "drop", "refuse" or "dangerous", for every other name with an underscore.
-    script_name: SCRIPT_NAME of every request, taken off PATH_INFO; "" for none.
+    script_name: SCRIPT_NAME of every request whose path is below it, taken off PATH_INFO; "" for none.
     on_notice: called with a text the first time a name is dropped.
     """
 
@@ -110,7 +110,7 @@ cdef class EnvironTable:
             "HTTP_" + name.upper().replace("-", "_"): value.encode("latin-1") for name, value in secure_schemes.items()
         }
         self.forwarder_names = {name.upper().encode("latin-1"): name.upper() for name in forwarder_names}
-        self.script_name = script_name or None
+        self.script_name = script_name.rstrip("/") or None
         self.keep_underscores = header_map == "dangerous"
         self.refuse_underscores = header_map == "refuse"
         self.on_notice = on_notice
@@ -123,6 +123,7 @@ cdef class EnvironTable:
             Py_XDECREF(self.names[i].value)
         for i in range(TARGETS + 1):
             Py_XDECREF(self.targets[i].target)
+            Py_XDECREF(self.targets[i].script_name)
             Py_XDECREF(self.targets[i].path)
             Py_XDECREF(self.targets[i].query)
 
@@ -283,6 +284,7 @@ cdef class EnvironTable:
         cdef str target, path
         cdef bytearray decoded
         cdef size_t size
+        cdef bint below
         if length <= TARGET_SIZE:
             at = (length * 31 + text[length - 1] * 7 + text[length >> 1]) & (TARGETS - 1)
         entry = &self.targets[at]
@@ -302,8 +304,10 @@ cdef class EnvironTable:
             path = target
         else:
             path = latin1(data + head.path, head.path_len)
-        if self.script_name is not None and under(path, self.script_name):
-            path = path[len(self.script_name):]
+        if self.script_name is not None:
+            below = under(path, self.script_name)
+            remember(&entry.script_name, self.script_name if below else EMPTY)
+            path = path[len(self.script_name):] if below else path
         remember(&entry.path, path)
         remember(&entry.query, latin1(data + head.query, head.query_len) if head.query_len else EMPTY)
         remember(&entry.target, target)
@@ -357,11 +361,10 @@ cdef class EnvironTable:
         cdef str key, path
         if trusted and name in self.forwarder_names:
             key = <str>self.forwarder_names[name]
-            environ[key if key in (SCRIPT_NAME, PATH_INFO) else "HTTP_" + key] = value
+            environ["HTTP_" + key] = value
             if key == SCRIPT_NAME:
-                path = <str>environ[PATH_INFO]
-                if under(path, value):
-                    environ[PATH_INFO] = path[len(value):]
+                # Wherever it is cut, the two are the path (PEP 3333): a proxy says where, never what the path is.
+                mount(environ, <str>environ[SCRIPT_NAME] + <str>environ[PATH_INFO], value.rstrip("/"))
             return 0
         if self.keep_underscores:
             key = "HTTP_" + name.decode("latin-1").replace("-", "_")
@@ -383,6 +386,15 @@ cdef class EnvironTable:
 
 cdef bint under(str path, str prefix):
     return path == prefix or path.startswith(prefix + "/")
+
+
+cdef int mount(dict environ, str path, str prefix) except -1:
+    """Cut the path behind the prefix, if it is one."""
+    if not under(path, prefix):
+        prefix = EMPTY
+    environ[SCRIPT_NAME] = prefix
+    environ[PATH_INFO] = path[len(prefix):]
+    return 0
 
 
 cdef inline bint same(object known, const uint8_t *text, size_t length):
@@ -407,6 +419,8 @@ cdef int place_target(dict environ, Target *target, bint used) except -1:
     PyDict_SetItem(environ, REQUEST_URI, <object>target.target)
     if used or <object>target.query is not EMPTY:
         PyDict_SetItem(environ, QUERY_STRING, <object>target.query)
+    if target.script_name != NULL:
+        PyDict_SetItem(environ, SCRIPT_NAME, <object>target.script_name)
     PyDict_SetItem(environ, PATH_INFO, <object>target.path)
     return 0
 

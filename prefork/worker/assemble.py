@@ -122,7 +122,7 @@ def make_endpoint(
         "SERVER_PORT": listener.server_port,
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
+        "SCRIPT_NAME": "",
         "PATH_INFO": "",
         "QUERY_STRING": "",
         "RAW_URI": "",

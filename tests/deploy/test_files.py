@@ -91,10 +91,15 @@ def test_caddy(
     try:
         running.wait_listening((host, port))
         with Connection((host, port), source="127.0.0.9", deadline=DEADLINE) as client:
-            forged = [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Proto", "https")]
+            forged = [
+                ("X-Forwarded-For", "203.0.113.7"),
+                ("X-Forwarded-Proto", "https"),
+                ("SCRIPT_NAME", "/environ"),
+            ]
             answer = client.request("GET", "/environ", ("Host", f"{host}:{port}"), *forged)
         environ = json.loads(answer.body)
         assert environ["HTTP_X_FORWARDED_FOR"] == "127.0.0.9"
         assert environ["wsgi.url_scheme"] == "http"
+        assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", "/environ")
     finally:
         running.end()

@@ -67,6 +67,8 @@ def test_forged_fields_count_for_nothing(pair: Pair) -> None:
         ("X-Forwarded-Protocol", "ssl"),
         ("X-Forwarded-Ssl", "on"),
         ("Forwarded", "for=203.0.113.7;proto=https"),
+        ("SCRIPT_NAME", "/environ"),
+        ("PATH_INFO", "/nowhere"),
     ]
     with pair.connect() as client:
         environ = json.loads(client.request("GET", "/environ", ("Host", "shop.example:8080"), *forged).body)
@@ -74,6 +76,7 @@ def test_forged_fields_count_for_nothing(pair: Pair) -> None:
     assert environ["wsgi.url_scheme"] == "http"
     assert environ["HTTP_HOST"] == "shop.example:8080"
     assert "HTTP_FORWARDED" not in environ
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", "/environ")
 
 
 def test_connections_to_prefork_are_kept(pair: Pair) -> None:

@@ -373,7 +373,7 @@ def base(script_name: str = "") -> dict[str, Any]:
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": script_name,
+        "SCRIPT_NAME": "",
         "PATH_INFO": "",
         "QUERY_STRING": "",
         "RAW_URI": "",

@@ -292,7 +292,7 @@ def test_forwarder_headers_are_the_proxys(trusted: bool) -> None:
         rig.until(lambda: client.state == "CLOSED")
     if trusted:
         assert (app.last["SCRIPT_NAME"], app.last["PATH_INFO"]) == ("/app", "/page")
-        assert app.last["HTTP_REMOTE_USER"] == "me"
+        assert (app.last["HTTP_SCRIPT_NAME"], app.last["HTTP_REMOTE_USER"]) == ("/app", "me")
         assert "REMOTE_USER" not in app.last
     else:
         assert (app.last["SCRIPT_NAME"], app.last["PATH_INFO"]) == ("", "/app/page")
@@ -304,17 +304,49 @@ def test_forwarder_headers_are_the_proxys(trusted: bool) -> None:
     [
         ("/app", "/app/page", ("/app", "/page")),
         ("/app", "/app", ("/app", "")),
-        ("/app", "/application", ("/app", "/application")),
-        ("/app", "/other", ("/app", "/other")),
+        ("/app", "/application", ("", "/application")),
+        ("/app", "/other", ("", "/other")),
         ("/app", "/%61pp/page", ("/app", "/page")),
+        ("/app/", "/app/page", ("/app", "/page")),
+        ("/", "/page", ("", "/page")),
+        ("page", "/page", ("", "/page")),
     ],
 )
 def test_script_name(name: str, target: str, expected: tuple[str, str]) -> None:
-    for _ in range(2):
+    """PEP 3333: the two are the path, SCRIPT_NAME has no "/" at its end, and either may be empty."""
+    for _ in range(3):
         by_setting = environ_of(get(target), script_name=name)
         assert (by_setting["SCRIPT_NAME"], by_setting["PATH_INFO"]) == expected
     by_field = environ_of(get(target, f"SCRIPT_NAME: {name}"), forwarders=["SCRIPT_NAME"])
     assert (by_field["SCRIPT_NAME"], by_field["PATH_INFO"]) == expected
+
+
+def test_script_name_of_the_proxy_replaces_that_of_the_setting() -> None:
+    both = ["SCRIPT_NAME: /a/b", "SCRIPT_NAME: /a"]
+    for fields in (both[:1], both, [both[1], both[1]]):
+        found = environ_of(get("/a/b/c", *fields), forwarders=["SCRIPT_NAME"], script_name="/a")
+        assert found["SCRIPT_NAME"] == fields[-1].partition(" ")[2]
+        assert found["SCRIPT_NAME"] + found["PATH_INFO"] == "/a/b/c"
+
+
+def test_nobody_says_what_the_path_is() -> None:
+    """A proxy that lets some paths through and not others has seen the target, and passes on what it does not
+    know."""
+    found = environ_of(get("/public", "PATH_INFO: /admin"), forwarders=["SCRIPT_NAME", "PATH_INFO"])
+    assert (found["SCRIPT_NAME"], found["PATH_INFO"], found["HTTP_PATH_INFO"]) == ("", "/public", "/admin")
+
+
+def test_paths_beside_the_script_name_in_turn() -> None:
+    """From the template too: a path that is not below it has none."""
+    app = Collector()
+    with Rig(app, script_name="/app") as rig:
+        client = rig.client()
+        for count, target in enumerate(["/app/1", "/other", "/app/1", "/other", "/app", "/"], 1):
+            client.send(get(target))
+            rig.until(lambda: len(app.seen) == count)  # noqa: B023
+            assert app.last["SCRIPT_NAME"] + app.last["PATH_INFO"] == target
+            assert bool(app.last["SCRIPT_NAME"]) == target.startswith("/app")
+        client.close()
 
 
 # --- https by a proxy ---
