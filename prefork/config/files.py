@@ -43,14 +43,36 @@ def read(location: str, directory: str) -> dict[str, object]:
     if location.startswith("python:"):
         return _known(_module(location.removeprefix("python:"), directory), location)
     path = os.path.join(directory, os.path.expanduser(location.removeprefix("file:")))
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-    except OSError as fault:
-        raise ConfigError(f"cannot be read: {fault.strerror}", origin=location) from None
+    source = source_of(path, location)
     if path.endswith(".toml"):
         return _toml(source, location)
-    return _known(_python(source, path, location, directory), location)
+    return _known(execute(source, path, location, directory), location)
+
+
+def source_of(path: str, location: str) -> bytes:
+    """Return what stands in the file. Raises ConfigError that names it as `location`."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as fault:
+        raise ConfigError(f"cannot be read: {fault.strerror}", origin=location) from None
+
+
+def execute(source: bytes, path: str, location: str, directory: str) -> dict[str, object]:
+    """Run a Python file, which may import from `directory`, and return all names that it leaves behind.
+
+    Raises ConfigError for whatever it raises, with the line. A file may not end the process that reads it:
+    at a reload that is the master of a running server. Only ^C passes.
+    """
+    _importable(directory)
+    module = type(sys)("__config__")
+    module.__file__ = path
+    sys.modules["__config__"] = module  # classes and pickles made there look for it
+    try:
+        exec(compile(source, path, "exec"), vars(module))
+    except (Exception, SystemExit) as fault:
+        raise ConfigError(_where(fault, path), origin=location) from fault
+    return vars(module)
 
 
 def _has_table(path: str) -> bool:
@@ -87,20 +109,8 @@ def _module(name: str, directory: str) -> dict[str, object]:
     importlib.invalidate_caches()
     try:
         return vars(importlib.import_module(name))
-    except Exception as fault:
+    except (Exception, SystemExit) as fault:
         raise ConfigError(_where(fault, ""), origin=f"python:{name}") from fault
-
-
-def _python(source: bytes, path: str, location: str, directory: str) -> dict[str, object]:
-    _importable(directory)
-    module = type(sys)("__config__")
-    module.__file__ = path
-    sys.modules["__config__"] = module  # classes and pickles made there look for it
-    try:
-        exec(compile(source, path, "exec"), vars(module))
-    except Exception as fault:
-        raise ConfigError(_where(fault, path), origin=location) from fault
-    return vars(module)
 
 
 def _importable(directory: str) -> None:
@@ -117,8 +127,14 @@ def _where(fault: BaseException, path: str) -> str:
         if step.tb_frame.f_code.co_filename == path:
             number = step.tb_lineno
         step = step.tb_next
+    return f"{f'line {number}: ' if number else ''}{_text(fault)}"
+
+
+def _text(fault: BaseException) -> str:
+    if isinstance(fault, SystemExit):
+        return f"a configuration may not end the process: {fault!r}"
     text = fault.msg if isinstance(fault, SyntaxError) else str(fault)
-    return f"{f'line {number}: ' if number else ''}{type(fault).__name__}: {text}"
+    return f"{type(fault).__name__}: {text}" if text else type(fault).__name__
 
 
 def _known(namespace: dict[str, object], location: str) -> dict[str, object]:

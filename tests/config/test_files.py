@@ -173,6 +173,10 @@ WRONG = [
     ("raise RuntimeError('two\\nlines')", "line 1: RuntimeError: two lines"),
     ("workers = 1\0", "SyntaxError: source code string cannot contain null bytes"),
     ("class C: pass\nworker_class = C", "must be sync, threads or gevent"),
+    ("raise SystemExit", "line 1: a configuration may not end the process: SystemExit()"),
+    ("import sys\nsys.exit('no\\nmore')", "line 2: a configuration may not end the process: SystemExit("),
+    ("import sys\nsys.exit(7)", "line 2: a configuration may not end the process: SystemExit(7)"),
+    ("raise ValueError", "prefork.conf.py: line 1: ValueError"),
 ]
 
 
@@ -183,6 +187,33 @@ def test_wrong_python(loaded, text, fault):
     assert "prefork.conf.py" in str(raised.value)
     assert fault in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+class TestTheEndOfTheProcess:
+    """The process that reads a file at a reload is the master of a running server."""
+
+    def test_in_a_module(self, loaded):
+        with pytest.raises(ConfigError, match=r"^python:shop_exits: a configuration may not end the process"):
+            loaded("-c", "python:shop_exits", shop_exits__py="raise SystemExit(0)")
+
+    def test_in_a_helper(self, loaded):
+        with pytest.raises(
+            ConfigError, match=r"line 1: a configuration may not end .* SystemExit\('gone'\)$"
+        ):
+            loaded(prefork__conf__py="import shop_gone", shop_gone__py="raise SystemExit('gone')")
+
+    def test_the_file_can_be_read_again(self, loaded, place):
+        made = loaded(prefork__conf__py="workers = 2")
+        (place / "prefork.conf.py").write_text("import sys\nsys.exit(9)\n")
+        with pytest.raises(ConfigError):
+            made.again()
+        (place / "prefork.conf.py").write_text("workers = 3")
+        assert made.again().settings.workers == 3
+
+    @pytest.mark.parametrize("location", ["shop_stop.py", "python:shop_stop"])
+    def test_but_the_operator_may(self, loaded, location):
+        with pytest.raises(KeyboardInterrupt):
+            loaded("-c", location, shop_stop__py="raise KeyboardInterrupt")
 
 
 WRONG_TOML = [
@@ -206,6 +237,28 @@ def test_wrong_toml(loaded, text, fault):
         loaded(prefork__toml=text)
     assert str(raised.value).startswith(fault)
     assert "\n" not in str(raised.value)
+
+
+ENCODED = [
+    (b"# -*- coding: latin-1 -*-\nproc_name = 'caf\xe9'\n", "caf\u00e9"),
+    (b"\xef\xbb\xbfproc_name = 'caf\xc3\xa9'\n", "caf\u00e9"),
+]
+
+
+@pytest.mark.parametrize(("source", "name"), ENCODED)
+def test_python_says_its_encoding(place, source, name):
+    from prefork.config import argv
+
+    (place / "prefork.conf.py").write_bytes(source)
+    assert load(argv.parse([]), {}, str(place)).settings.proc_name == name
+
+
+def test_python_that_is_not_text(place):
+    from prefork.config import argv
+
+    (place / "prefork.conf.py").write_bytes(b"proc_name = 'caf\xe9'\n")
+    with pytest.raises(ConfigError, match=r"^prefork.conf.py: (line 1: )?SyntaxError: .*codec can't decode"):
+        load(argv.parse([]), {}, str(place))
 
 
 def test_toml_that_is_not_text(place):
