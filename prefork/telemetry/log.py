@@ -192,11 +192,12 @@ class Log:
             self.write(level, filled(message, args), fault)
 
     def join_logging(self) -> None:
-        """Become logging's "prefork.error". A worker calls it behind the import of an application that uses
-        logging; otherwise the first message does."""
-        from . import bridge
+        """Become logging's "prefork.error", unless a configuration has named another. A worker calls it
+        behind the import of an application that uses logging; otherwise the first message does."""
+        if self._logger is None:
+            from . import bridge
 
-        self._logger = bridge.join(self)
+            self._logger = bridge.join(self)
 
     def write(self, level: int, message: str, fault: BaseException | None = None) -> None:
         """Write a record to the error log itself, past `logging`."""

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,6 @@ LINE = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}\] \[\d+\] \[([A-Z
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "error.log"
-
-
-@pytest.fixture(autouse=True)
-def _loggers_as_before() -> Iterator[None]:
-    root = logging.root
-    names = set(root.manager.loggerDict)
-    handlers, level = root.handlers[:], root.level
-    yield
-    for name in set(root.manager.loggerDict) - names:
-        logger = root.manager.loggerDict.pop(name)
-        for handler in getattr(logger, "handlers", []):
-            handler.close()
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:], root.level = handlers, level
 
 
 def lines(path: Path) -> list[tuple[str, str]]:
