@@ -5,6 +5,8 @@ Plain views: a hook may read them and log through them; changing them changes no
 
 from __future__ import annotations
 
+import os
+
 from ..errors import BootError
 
 TYPE_CHECKING = False
@@ -56,6 +58,23 @@ class Worker:
         return f"<Worker {self.pid}>"
 
 
+def enter_environment(settings: Settings) -> dict[str, str | None]:
+    """Set what `raw_env` sets; return what was there before, None for nothing."""
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in settings.raw_env)}
+    before = {key: os.environ.get(key) for key in pairs}
+    os.environ.update(pairs)
+    return before
+
+
+def leave_environment(before: dict[str, str | None]) -> None:
+    """Have it as it was."""
+    for key, value in before.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
+
+
 def call(settings: Settings, log: Any, name: str, *arguments: object, fatal: bool = False) -> None:
     """Call that hook, if there is one. What it raises is logged, or, where `fatal`, raised as a BootError."""
     function = getattr(settings, name)
@@ -63,7 +82,7 @@ def call(settings: Settings, log: Any, name: str, *arguments: object, fatal: boo
         return
     try:
         function(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit too: a server does not end without a word
         if not fatal:
             log.exception("hook %s failed", name)
             return

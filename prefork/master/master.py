@@ -24,6 +24,9 @@ from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
 from ..telemetry.lines import ERROR
+
+# Here, and not when it is asked for: by then another prefork may be installed in the place of this one.
+from ..telemetry.status import snapshot
 from ..telemetry.title import set_title
 from . import requests, start
 from .actions import Abandoned, Action, Baked, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
@@ -181,6 +184,7 @@ class Master:
         self.server.pid = os.getpid()
         if settings.pidfile:
             self._succession.claim(settings.pidfile)
+        self._hook("nworkers_changed", self.server, settings.workers, None)
         self._hook("on_starting", self.server, fatal=True)
         self.listeners.extend(start.listeners(settings, passed))
         self.server.address = tuple(each.text for each in self.listeners)
@@ -322,7 +326,7 @@ class Master:
             except PreforkError as fault:
                 cause, code = str(fault), fault.exit_code
             else:
-                self._hook("on_reload", self.server)
+                self._hook("on_reload", self.server, settings=settings)
                 generation = self._reloads.begin(settings, caller)
                 self.log.info("%s: starting generation %d", why, generation)
                 self._act(self._fleet.reload(start.policy(settings), time.monotonic()))
@@ -333,8 +337,6 @@ class Master:
             caller.end(state="refused", cause=cause, exit_code=code)
 
     def _tell_status(self, caller: Caller) -> None:
-        from ..telemetry.status import snapshot
-
         caller.end(server=start.facts(self.server, self._fleet), **snapshot(self._scoreboard))
 
     def _reopen(self) -> None:
@@ -390,7 +392,6 @@ class Master:
                     self._exit_code = code
 
     def _opened(self) -> None:
-        self._hook("when_ready", self.server)
         if self._launch is not None:
             from . import daemon
 
@@ -402,6 +403,8 @@ class Master:
         took = f" after {time.monotonic() - self._started:.2f} s" if generation == 1 else ""
         workers = start.workers(self._fleet.size)
         self.log.info("ready%s: generation %d, %s", took, generation, workers)
+        if generation == 1:
+            self._hook("when_ready", self.server)
         self._succession.prove()
         self._say_ready()
         if self._fleet.kept is None:
@@ -430,11 +433,12 @@ class Master:
 
     def _fork(self, generation: int, forks: Iterable[Fork]) -> list[Action]:
         """All of them at once, see spawn_all."""
-        self._arm_watch(self._reloads.settings_of(generation))
+        settings = self._reloads.settings_of(generation)
+        self._arm_watch(settings)
         wanted = []
         for fork in forks:
             facade = self._births.facade(fork.slot, generation)
-            self._hook("pre_fork", self.server, facade)
+            self._hook("pre_fork", self.server, facade, settings=settings)
             self._scoreboard.set_worker(fork.slot, generation=generation, state=WorkerState.BOOTING)
             wanted.append((facade, [channel.WARM] if fork.canary else []))
         actions: list[Action] = []
@@ -646,10 +650,22 @@ class Master:
 
     # Hooks
 
-    def _hook(self, name: str, *arguments: object, fatal: bool = False) -> None:
-        if getattr(self.settings, name) is not None:
-            self.server.WORKERS = {child.pid: child.facade for child in self._crew.children.values()}
-            hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
+    def _hook(
+        self, name: str, *arguments: object, settings: Settings | None = None, fatal: bool = False
+    ) -> None:
+        """settings: whose hook it is, and what it sees; those that are served, unless given."""
+        settings = settings or self.settings
+        if getattr(settings, name) is None:
+            return
+        self.server.WORKERS = {child.pid: child.facade for child in self._crew.children.values()}
+        served, self.server.cfg = self.server.cfg, settings
+        # As long as it runs, and no longer: what a reload reads in the environment is the operator's.
+        kept = hooks.enter_environment(settings)
+        try:
+            hooks.call(settings, self.log, name, *arguments, fatal=fatal)
+        finally:
+            self.server.cfg = served
+            hooks.leave_environment(kept)
 
 
 def _below(detail: str) -> str:

@@ -120,10 +120,12 @@ class Worker:
         # end it, as the master has left them.
         signals.drop((signal.SIGUSR1, signals.ASK, *DROPPED))
         boot.worker.pid = os.getpid()
+        boot.server.cfg = settings  # in the master it is still that of the generation before
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
         preloaded = boot.app is not None  # by the mold, which has done all this before
         if not preloaded:
+            hooks.enter_environment(settings)
             _import_class(settings, self.log)  # first: hooks rely on what gevent patches, as in gunicorn
         self._hook("post_fork", boot.server, boot.worker, fatal=True)
         if not preloaded:
@@ -359,16 +361,19 @@ class Worker:
     # Helpers
 
     def _watch_for_crashes(self) -> None:
-        if _watch_for_crashes(self.log) and self.settings.worker_abort is not None:
+        if self.settings.worker_abort is not None:
             import faulthandler
 
+            # faulthandler hands a signal on to what it has found when it was enabled.
+            faulthandler.disable()
             signal.signal(signal.SIGABRT, self._abort)
-            faulthandler.register(signal.SIGABRT, file=self.log.error_fd, all_threads=True, chain=True)
+        _watch_for_crashes(self.log)
 
     def _abort(self, number: int, frame: object) -> None:
         self.boot.worker.aborted = True
         self._hook("worker_abort", self.boot.worker)
-        os._exit(1)
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGABRT)
 
     def _hook(self, name: str, *arguments: object, fatal: bool = False) -> None:
         hooks.call(self.settings, self.log, name, *arguments, fatal=fatal)
@@ -444,13 +449,11 @@ def _import_class(settings: Settings, log: Any) -> None:
 
 def _enter(settings: Settings) -> None:
     """The application's folder, environment and import path."""
+    hooks.enter_environment(settings)
     try:
         os.chdir(settings.chdir)
     except OSError as error:
         raise BootError(f"chdir {settings.chdir}: {error.strerror}") from None
-    for pair in settings.raw_env:
-        key, _, value = pair.partition("=")
-        os.environ[key] = value
     # The folder by its own name: where that is a symlink to the release, a reload follows it.
     for path in reversed((*settings.pythonpath, settings.chdir)):
         if path in sys.path:

@@ -53,6 +53,12 @@ class Request:
         return str(self._environ.get("wsgi.url_scheme", "http"))
 
     @property
+    def peer_addr(self) -> tuple[str, int] | str:
+        """(address, port) of the peer; "" on a unix socket."""
+        host = str(self._environ["REMOTE_ADDR"])
+        return (host, int(self._environ["REMOTE_PORT"])) if host else ""
+
+    @property
     def version(self) -> tuple[int, int]:
         return (1, 0) if self._environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else (1, 1)
 
@@ -88,10 +94,10 @@ def request_hooks(boot: Boot) -> tuple[Pre | None, Post | None]:
     before, after = settings.pre_request, settings.post_request
 
     def pre_request(environ: dict[str, Any]) -> None:
-        worker.nr += 1
         request = environ[KEY] = Request(environ)
         if before is not None:
             before(worker, request)
+        worker.nr += 1
 
     def post_request(
         environ: dict[str, Any],

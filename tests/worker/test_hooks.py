@@ -41,7 +41,7 @@ def test_both_see_the_request_and_its_answer(
     assert server.request("POST", "/say%20it?x=1&y", ("X-A", "1"), body=b"four").status == 200
     server.stderr.wait(
         r"before: POST /say%20it\?x=1&y path /say%20it query x=1&y version \(1, 1\) headers "
-        r"\['CONNECTION', 'CONTENT-LENGTH', 'HOST', 'X-A'\] of 1"
+        r"\['CONNECTION', 'CONTENT-LENGTH', 'HOST', 'X-A'\] of 0"
     )
     (match,) = server.stderr.wait(r"after: left here, 200 200 OK, (\{.*\}) (\d+) bytes, /say it")
     assert match[1] == f"{{'Content-Type': 'text/plain', 'Content-Length': '{match[2]}'}}"
@@ -93,6 +93,8 @@ ENVIRON: dict[str, Any] = {
     "SERVER_PROTOCOL": "HTTP/1.0",
     "CONTENT_TYPE": "text/plain",
     "HTTP_X_ONE": "1",
+    "REMOTE_ADDR": "::1",
+    "REMOTE_PORT": "8765",
     "wsgi.url_scheme": "https",
 }
 
@@ -108,6 +110,8 @@ def test_path(target: str, path: str) -> None:
 def test_views() -> None:
     request = Request(ENVIRON)
     assert (request.version, request.scheme) == ((1, 0), "https")
+    assert request.peer_addr == ("::1", 8765)
+    assert Request({**ENVIRON, "REMOTE_ADDR": "", "REMOTE_PORT": ""}).peer_addr == ""
     assert request.headers == [("X-ONE", "1"), ("CONTENT-TYPE", "text/plain")]
     assert Response(404, None, None, 0).status == "404"
     assert Response(503, None, None, 0).status == "503 Service Unavailable"
