@@ -109,6 +109,18 @@ class Table:
         return f"{{{len(value)} keys}}" if value else "{}"
 
 
+class Logging(Table):
+    """A table for logging.config.dictConfig."""
+
+    def check(self, value: object) -> dict[str, Any]:
+        table = super().check(value)
+        if table:
+            from .logconfig import judge
+
+            judge(table)
+        return table
+
+
 class Hook:
     """A function of so many arguments: only a Python file can hold one."""
 

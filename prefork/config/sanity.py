@@ -5,7 +5,7 @@ whether what must exist exists, resolves `workers = auto` and the worker class, 
 would not do what they say. Raises ConfigError with where the value came from.
 """
 # os.path, not pathlib, which would cost every start 4 ms.
-# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH120, PTH123
+# ruff: noqa: PTH110, PTH112, PTH113, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from ..errors import ConfigError
 from .compound import Each
-from .parse import Path
+from .parse import Path, Refused
 from .settings import ROWS, Settings
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
@@ -54,11 +54,11 @@ class _Resolution:
             self.origins.setdefault(name, "default")
         return Settings(**self.values), self.notes
 
-    def _refuse(self, name: str, problem: str = "", allowed: str = "") -> ConfigError:
+    def _refuse(self, name: str, problem: str, meant: str = "") -> ConfigError:
         value = self.values[name]
         shown = value if value is None or isinstance(value, tuple) else ROWS[name].show(value)
         origin = self.origins.get(name, "default")
-        return ConfigError(problem, setting=name, value=shown, origin=origin, allowed=allowed)
+        return ConfigError(problem, setting=name, value=shown, origin=origin, meant=meant)
 
     def _given(self, name: str) -> bool:
         return name in self.origins
@@ -156,14 +156,24 @@ class _Resolution:
         several = [name for name in ("logconfig", "logconfig_json", "logconfig_dict") if self.values[name]]
         if len(several) > 1:
             raise self._refuse(several[1], f"{several[0]} configures logging already: keep one of them")
-        if self.values["logconfig_json"]:
-            fault = _json_fault(self.values["logconfig_json"])
+        if several:
+            self._logging(several[0])
+
+    def _logging(self, name: str) -> None:
+        from . import logconfig
+
+        table = self.values["logconfig_dict"]
+        try:
+            if name == "logconfig":
+                logconfig.judge_ini(self.values[name])
+            elif name == "logconfig_json":
+                table = logconfig.judge_json(self.values[name])
+        except Refused as refused:
+            raise self._refuse(name, refused.problem, meant=refused.meant) from None
+        for handler, path in logconfig.files(table):
+            fault = _path_fault(os.path.normpath(os.path.join(self.values["chdir"], path)), "parent")
             if fault:
-                raise self._refuse("logconfig_json", fault)
-        if self.values["logconfig"]:
-            fault = _ini_fault(self.values["logconfig"])
-            if fault:
-                raise self._refuse("logconfig", fault)
+                raise self._refuse(name, f"handlers.{handler}: filename = {path}: {fault}")
 
     # process
 
@@ -198,28 +208,3 @@ def _path_fault(path: str, must: str) -> str:
         if not os.path.exists(path) and not os.access(parent, os.W_OK):
             return f"the directory {parent} may not be written to"
     return ""
-
-
-def _json_fault(path: str) -> str:
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            table = json.load(file)
-    except (OSError, ValueError) as fault:
-        return f"is not JSON: {fault}"
-    return "" if isinstance(table, dict) and table.get("version") == 1 else 'the table needs "version": 1'
-
-
-def _ini_fault(path: str) -> str:
-    """Only the form: what the handlers are made of is imported by logging.config, when logs are opened."""
-    import configparser
-
-    parser = configparser.RawConfigParser()
-    try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except (OSError, ValueError, configparser.Error) as fault:
-        return f"cannot be read: {fault}"
-    missing = [name for name in ("loggers", "handlers", "formatters") if name not in parser]
-    return f"there is no section [{missing[0]}]" if missing else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .compound import Each, PostRequest, Table, Target, Words
+from .compound import Each, Logging, PostRequest, Target, Words
 from .parse import (
     UNLIMITED,
     Choice,
@@ -269,7 +269,7 @@ class Settings(Record):
         "--log-config-json", "logs", default=None, kind=Path("file"), change="reload",
         help="configure Python's logging from this JSON file")
     logconfig_dict: Mapping[str, Any] = row(
-        "", "logs", default={}, kind=Table(), change="reload", where="file",
+        "", "logs", default={}, kind=Logging(), change="reload", where="file",
         help="configure Python's logging from this table")
 
     # process

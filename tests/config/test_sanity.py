@@ -46,10 +46,17 @@ class TestPaths:
         ("--log-file", "none/a", "errorlog", "there is no directory {place}/none"),
         ("--log-config", "none", "logconfig", "there is no such file"),
         ("--log-config", "file", "logconfig", "cannot be read: File contains no section headers."),
-        ("--log-config", "ini", "logconfig", "there is no section [handlers]"),
+        ("--log-config", "ini", "logconfig", "there is no section [formatters]"),
         ("--log-config-json", "none", "logconfig_json", "there is no such file"),
         ("--log-config-json", "file", "logconfig_json", "is not JSON: Expecting value"),
-        ("--log-config-json", "list", "logconfig_json", 'the table needs "version": 1'),
+        ("--log-config-json", "list", "logconfig_json", "the file: it must be a table, not [1]"),
+        ("--log-config-json", "nope", "logconfig_json", "handlers.h: nope.X: there is no module nope"),
+        (
+            "--log-config-json",
+            "lost",
+            "logconfig_json",
+            "handlers.h: filename = none/x.log: there is no directory {place}/none",
+        ),
     )
 
     @pytest.fixture
@@ -58,8 +65,14 @@ class TestPaths:
         (place / "file").write_text("neither")
         (place / "list").write_text("[1]")
         (place / "json").write_text('{"version": 1}')
+        (place / "nope").write_text('{"handlers": {"h": {"class": "nope.X"}}}')
+        (place / "lost").write_text(
+            '{"handlers": {"h": {"class": "logging.FileHandler", "filename": "none/x.log"}}}'
+        )
         (place / "ini").write_text("[loggers]\nkeys=root\n")
-        (place / "good").write_text("[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n")
+        (place / "good").write_text(
+            "[loggers]\nkeys=root\n[logger_root]\nhandlers=\n[handlers]\nkeys=\n[formatters]\nkeys=\n"
+        )
         return place
 
     @pytest.mark.parametrize(("flag", "path", "name", "problem"), WRONG)
