@@ -237,6 +237,13 @@ class Master:
         while self._exit_code is None:
             self._trial.attend(fleet.kept is not None, time.monotonic())
             events = poll.poll(_milliseconds(standstill.sleeps(self._wake())))
+            assert self._signals is not None
+            # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
+            numbers = self._signals.take()
+            # First: Ctrl-C comes to the workers too, and one that dies of it while it boots is no failure.
+            for number in numbers:
+                if number in signals.ENDING:
+                    self._signalled(number)
             for fd, _ in events:
                 if child := self._crew.speaker(fd):
                     self._hear(child)
@@ -244,9 +251,6 @@ class Master:
                     self._hear_mold(mold)
                 elif not (self._sources.hear(fd) or self._succession.hear(fd)):
                     self._control.hear(fd)
-            assert self._signals is not None
-            # Also without an event: a wait that was stopped ends by its time, with SIGCONT in the pipe.
-            numbers = self._signals.take()
             if gap := standstill.gap(signal.SIGCONT in numbers):
                 # systemd and timeout(1) send CONT behind each TERM, whether anything is stopped or not.
                 if not any(number in signals.ENDING for number in numbers):
@@ -256,7 +260,8 @@ class Master:
                 self._succession.put_off(gap)
                 self._overdue.put_off(self._crew.children, int(gap * 1e9))
             for number in numbers:
-                self._signalled(number)
+                if number not in signals.ENDING:
+                    self._signalled(number)
             self._molds.trim(self._is_wanted)
             now = time.monotonic()
             if now >= self._molds.wake:

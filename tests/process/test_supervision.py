@@ -241,3 +241,15 @@ def test_worker_holds_no_descriptor_of_the_master_or_of_siblings(start: Start) -
     own = [{text for text in mine if text.startswith("pipe:")} for mine in held]
     shared = own[0] & own[1] & own[2]
     assert all(len(pipes - shared) == 1 for pipes in own)  # its own pipe of signals
+
+
+@pytest.mark.parametrize("flags", ["-k sync", "-k threads", "-k gevent", "--preload"])
+def test_ctrl_c_while_the_application_imports(start: Start, project: Project, flags: str) -> None:
+    """The terminal sends it to all; that a worker or mold dies of it at once is no failure to boot."""
+    project.write("import os, time\nos.write(1, b'importing\\n')\ntime.sleep(30)\n")
+    for _ in range(5):
+        server = start(*flags.split(), workers=1, ready=False)
+        server.stdout.wait("importing")
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait() == 0, server.stderr.lines
+        assert not server.trouble()
