@@ -182,6 +182,9 @@ class Master:
 
             self._launch = daemon.detach()
         self.server.pid = os.getpid()
+        # Before the pid file is written: by these two others see whose it is.
+        self._open_control()
+        set_title("master", self.server.proc_name)
         if settings.pidfile:
             self._succession.claim(settings.pidfile)
         self._hook("nworkers_changed", self.server, settings.workers, None)
@@ -190,8 +193,6 @@ class Master:
         self.server.address = tuple(each.text for each in self.listeners)
         self._signals = Signals(SIGNALS)
         self._poll.register(self._signals.fd, select.POLLIN)
-        self._open_control()
-        set_title("master", self.server.proc_name)
         # What exists now stays: a collection in a worker must not touch it, or its pages are copied.
         gc.freeze()
         self._act(self._fleet.start(start.policy(settings), time.monotonic()))

@@ -1,11 +1,12 @@
 """The pid file: written whole or not at all, never over a living server's, removed by its owner only."""
 
-# ruff: noqa: PTH105, PTH108, PTH123  (pathlib would cost every start 4 ms)
+# ruff: noqa: PTH105, PTH108, PTH110, PTH113, PTH123  (pathlib would cost every start 4 ms)
 from __future__ import annotations
 
 import os
 
-from ..errors import BootError, PreforkError
+from ..errors import PreforkError
+from ..net import control
 
 
 class PidFile:
@@ -24,48 +25,48 @@ class PidFile:
         holder = self.holder()
         if holder not in (0, pid, predecessor):
             raise PreforkError(f"pid file {self.path}: another prefork is running there (pid {holder})")
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise PreforkError(f"pid file {self.path}: that is no regular file; it is left alone")
         beside = f"{self.path}.{pid}"
         try:
-            with open(beside, "w", encoding="ascii") as file:
-                file.write(f"{pid}\n")
-            os.replace(beside, self.path)
+            _unlink(beside)  # of one that was killed here, with this number
+            try:
+                with open(beside, "x", encoding="ascii") as file:
+                    file.write(f"{pid}\n")
+                os.replace(beside, self.path)
+            except OSError:
+                _unlink(beside)
+                raise
         except OSError as error:
-            raise BootError(f"pid file {self.path} cannot be written: {error.strerror}") from None
+            raise PreforkError(f"pid file {self.path} cannot be written: {error.strerror}") from None
         self._owner = pid
+
+    def take_back(self) -> None:
+        """After an upgrade that came to nothing: write it again if the new master got so far. Raises
+        PreforkError."""
+        if self._read() != os.getpid():
+            self.write()
 
     def holder(self) -> int:
         """Return the pid of the living server whose file this is, or 0."""
         pid = self._read()
-        return pid if pid and _is_prefork(pid) else 0
+        return pid if pid and control.is_master(pid) else 0
 
     def remove(self) -> None:
         """Remove the file, if this process wrote it and it still says so."""
         if self._owner == os.getpid() and self._read() == self._owner:
-            try:
-                os.unlink(self.path)
-            except OSError:
-                pass  # gone meanwhile, or its folder is no longer ours
+            _unlink(self.path)
         self._owner = 0
 
     def _read(self) -> int:
         try:
-            with open(self.path, encoding="ascii") as file:
-                text = file.read(32).strip()
-        except (OSError, UnicodeDecodeError):
+            return control.written_in(self.path)
+        except OSError:
             return 0
-        return int(text) if text.isdigit() else 0
 
 
-def _is_prefork(pid: int) -> bool:
-    """Is there such a process, and may it be ours? After a reboot the number belongs to anybody."""
+def _unlink(path: str) -> None:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"prefork" in file.read()
+        os.unlink(path)
     except OSError:
-        return True  # not Linux: nothing else to go by
+        pass  # gone meanwhile, or its folder is no longer ours

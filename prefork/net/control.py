@@ -12,8 +12,10 @@ closes. To "reload": {"state": "started"}, perhaps {"state": "watched"}, then {"
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 import struct
 
 from ..errors import PreforkError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "prefork/"
+_DIGITS = 9  # of a pid: pid_t has 31 bits
 LINE_LIMIT = 256  # bytes of what a command sends
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -35,6 +38,47 @@ def name(pid: int) -> str:
     which abstract names belong, and each of them has a process 1.
     """
     return f"\0{PREFIX}{_namespace()}/{pid}"
+
+
+def number(text: str) -> int:
+    """The process id that the text is; 0 where it is none, also where no process can have such a number."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+
+
+def written_in(path: str) -> int:
+    """The pid that a pid file holds, or 0. Raises OSError where it cannot be read, or is no file at all."""
+    # A FIFO would be waited for: O_NONBLOCK.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        return number(os.read(fd, 32).decode("ascii", "replace").strip())
+    finally:
+        os.close(fd)
+
+
+def is_master(pid: int) -> bool:
+    """Is that the pid of a living master? It is by its socket; by its title where it could not have that."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            connection.connect(name(pid))
+            return peer(connection)[0] == pid
+    except BlockingIOError:
+        return True  # more callers than it takes now: it may be stopped
+    except OSError:
+        pass
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+            return file.read().startswith(b"prefork: master")
+    except OSError:
+        return True  # hidden from us, or not Linux: nothing else to go by
 
 
 def listen() -> socket.socket:
