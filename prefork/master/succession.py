@@ -14,6 +14,9 @@ import time
 
 from ..errors import BootError, PreforkError
 from ..net import channel, notify, systemd
+
+# Here, and not when it is asked for: by then another prefork may be installed in the place of this one.
+from . import upgrade
 from .crew import spawn
 
 TYPE_CHECKING = False
@@ -67,6 +70,7 @@ class Succession:
         self._predecessor: Predecessor | None = None
         self._successor: Successor | None = None
         self._caller: Caller | None = None
+        self._stopping = False
 
     # Start and end
 
@@ -74,9 +78,7 @@ class Succession:
         """Take what was handed over, by a service manager or a predecessor; return the listeners of it."""
         self._ears = notify.from_environ()
         if passed and passed[0][1] == systemd.UPGRADE:
-            from .upgrade import Predecessor
-
-            self._predecessor = Predecessor(passed[0][0])
+            self._predecessor = upgrade.Predecessor(passed[0][0])
             self._poll.register(self._predecessor.channel.fileno(), select.POLLIN)
             return passed[1:]
         self._service.take(self._ears)
@@ -150,6 +152,7 @@ class Succession:
 
     def stopping(self) -> None:
         """This server is to end, so nobody shall take it over."""
+        self._stopping = True
         if self._successor is not None:
             self._successor.end(signal.SIGTERM)
 
@@ -159,10 +162,12 @@ class Succession:
         self, why: str, settings: Settings, listeners: Sequence[Listener], caller: Caller | None
     ) -> None:
         """Start a successor."""
-        from . import upgrade
-
-        # A daemon's stderr is read by nobody.
-        stderr = upgrade.keep_stderr() if settings.daemon else -1
+        try:
+            # A daemon's stderr is read by nobody.
+            stderr = upgrade.keep_stderr() if settings.daemon else -1
+        except OSError as error:
+            self.refuse(why, f"no memory file for its stderr: {error.strerror}", caller)
+            return
 
         def become(theirs: socket) -> NoReturn:
             ears = notify.Notify(self._ears.address, self._ears.watchdog)
@@ -177,6 +182,8 @@ class Succession:
         try:
             pid, ours = spawn(become)
         except OSError as error:
+            if stderr >= 0:
+                os.close(stderr)
             self.refuse(why, f"cannot fork: {error.strerror}", caller)
             return
         patience = settings.boot_timeout + upgrade.MARGIN if settings.boot_timeout else math.inf
@@ -198,14 +205,26 @@ class Succession:
         if successor is None or pid != successor.pid:
             return False
         successor.hear()  # its last words came before its death
+        if self._stopping:
+            self._log.info("the new master %d has ended, too", pid)
+            cause = "the server was told to stop"
+            self._forget(successor, state="failed", cause=cause, detail="", exit_code=1)
+            return True
         why = successor.failure(status)
         below = f"\n{why.detail.rstrip()}" if why.detail else ""
         self._log.error("upgrade failed, this master serves on: %s%s", why.cause, below)
         self._forget(successor, state="failed", cause=why.cause, detail=why.detail, exit_code=why.exit_code)
-        if self._pidfile is not None:
-            self._pidfile.write()
+        self._take_back()
         self._say_ready(f"upgrade failed ({why.cause}): ")
         return True
+
+    def _take_back(self) -> None:
+        """The pid file is this master's again. Without one it serves all the same."""
+        if self._pidfile is not None:
+            try:
+                self._pidfile.take_back()
+            except PreforkError as fault:
+                self._log.error("%s", fault)
 
     def _hear_successor(self, successor: Successor) -> None:
         if not successor.hear():
@@ -236,7 +255,12 @@ class Succession:
         if predecessor is None or predecessor.proved:
             return
         if self._pidfile is not None:
-            self._pidfile.write(predecessor.pid)
+            try:
+                self._pidfile.write(predecessor.pid)
+            except PreforkError as fault:
+                if not predecessor.gone:
+                    raise
+                self._log.error("%s", fault)  # nobody else is left to serve
         predecessor.say_ready()
         if predecessor.gone:
             self._take_over(predecessor)

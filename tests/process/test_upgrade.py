@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 from launcher import Server, program, until
 from procfs import children, descriptors, session, state
+
+import prefork
+from prefork.net import control
 
 from .conftest import Project, Start, answer, where
 
@@ -148,6 +153,73 @@ def test_broken_start(start: Start, project: Project, name: str) -> None:
     server.stderr.wait(f"upgrade failed, this master serves on: .*{cause}")
     assert answer(server)[0] == "first"
     server.pardon()
+
+
+@pytest.mark.parametrize("trouble", ["full", "gone", "another"])
+def test_pid_file_that_cannot_be_had(start: Start, project: Project, trouble: str) -> None:
+    """Neither by the new master nor, afterwards, by the old one, which serves on without it."""
+    path = project.folder / "run" / "pid"
+    path.parent.mkdir()
+    server = start("-p", "run/pid", workers=1)
+    match trouble:
+        case "full":
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, 0))
+            said = f"pid file {path} cannot be written: File too large"
+        case "gone":
+            shutil.rmtree(path.parent)
+            said = f"there is no directory {path.parent}"
+        case _:
+            other = start("-p", "other", workers=1)
+            path.write_text(f"{other.pid}\n")
+            said = rf"pid file {path}: another prefork is running there \(pid {other.pid}\)"
+    server.send_signal(signal.SIGUSR2)
+    server.stderr.wait(f"upgrade failed, this master serves on: .*{said}")
+    if trouble != "full":  # there it still says who serves
+        server.stderr.wait(rf"ERROR\] pid file {path}")
+    server.pardon()
+    answer(server)
+    path.parent.mkdir(exist_ok=True)
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(r"ready.*generation 2\b")
+    assert not list(project.folder.glob("run/pid.*"))
+
+
+def test_term_meanwhile_is_no_failure(start: Start, project: Project) -> None:
+    server = start(workers=1)
+    project.write("import os, time\nos.write(1, b'importing\\n')\ntime.sleep(60)\n")
+    server.send_signal(signal.SIGUSR2)
+    server.stdout.wait("importing")
+    with server.connect() as client:  # which the old one has to answer after the new one's end
+        client.offer(b"GET /sleep/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.send_signal(signal.SIGTERM)
+        server.stderr.wait(r"the new master \d+ has ended, too")
+        assert client.response("GET").status == 200
+    server.stop()  # judges the log
+
+
+def test_orders_to_a_master_whose_files_are_gone(start: Start, project: Project) -> None:
+    """As where another prefork was installed meanwhile, or none yet."""
+    shutil.copytree(Path(prefork.__file__).parent, project.folder / "old" / "prefork")
+    (project.folder / "run.py").write_text(
+        "import sys\n"
+        "sys.path.insert(0, sys.argv.pop(1))\n"
+        "import prefork.cli\n"
+        "print(prefork.__file__, flush=True)\n"
+        "sys.exit(prefork.cli.main())\n"
+    )
+    old = str(project.folder / "old")
+    server = start(workers=1, executable=[sys.executable, "run.py", old])
+    server.stdout.wait(f"^{old}/")
+    (project.folder / "old").rename(project.folder / "gone")
+    (said,) = control.ask(server.pid, "status")
+    assert said["server"]["serving"] == 1
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(r"ready.*generation 2\b")
+    mark = server.stdout.mark
+    server.send_signal(signal.SIGUSR2)
+    pid = upgraded(server)
+    server.stdout.wait(f"^{Path(prefork.__file__).parent}/", since=mark)
+    end(server, pid)
 
 
 def test_new_master_that_is_never_ready_is_ended(start: Start, project: Project) -> None:
