@@ -74,8 +74,11 @@ class Births:
         """
 
         def be_worker(facade: hooks.Worker, theirs: socket) -> NoReturn:
-            self._let_go()
-            self._work(generation, facade, theirs, None)
+            def run() -> int:
+                self._let_go()
+                return self._work(generation, facade, theirs, None)
+
+            self._run("worker", run)
 
         if not _needs_mold(self._settings_of(generation)):
             return {**self._crew.fork(wanted, be_worker)}
@@ -99,14 +102,17 @@ class Births:
         settings = self._settings_of(generation)
 
         def work(slot: int, age: int, theirs: socket, app: App | None) -> NoReturn:
-            self._work(generation, self._facade(slot, generation, age), theirs, app)
+            facade = self._facade(slot, generation, age)
+            self._run("worker", lambda: self._work(generation, facade, theirs, app))
 
         def be_mold(ours: socket) -> NoReturn:
-            from .mold import Mold
+            def run() -> int:
+                from .mold import Mold
 
-            self._let_go()
-            mold = Mold(ours, self._log, lambda: self._preload(settings, self._log), work)
-            self._run("mold", mold.run)
+                self._let_go()
+                return Mold(ours, self._log, lambda: self._preload(settings, self._log), work).run()
+
+            self._run("mold", run)
 
         molds.adopt_orphans()
         pid, ours = spawn(be_mold)
@@ -117,8 +123,8 @@ class Births:
             self._settings_of(generation), self._log, age=age, ppid=self._server.pid, slot=slot
         )
 
-    def _work(self, generation: int, facade: hooks.Worker, theirs: socket, app: App | None) -> NoReturn:
-        """In the child."""
+    def _work(self, generation: int, facade: hooks.Worker, theirs: socket, app: App | None) -> int:
+        """In the child; returns the exit code."""
         boot = Boot(
             settings=self._settings_of(generation),
             listeners=list(self._listeners),
@@ -132,7 +138,7 @@ class Births:
             worker=facade,
             app=app,
         )
-        self._run("worker", lambda: self._run_worker(boot))
+        return self._run_worker(boot)
 
     def _run(self, what: str, run: Callable[[], int]) -> NoReturn:
         """In the child: whatever happens, it ends here."""
