@@ -1,29 +1,24 @@
-"""Where the error log meets `logging`: the handler of "prefork.error", --log-config*, files to open again.
+"""Where the logs meet `logging`: handlers of the server's loggers, --log-config*, files to open again.
 
 Imported only where somebody uses logging.
 """
 
-# ruff: noqa: PTH100, PTH120, PTH123  (pathlib would cost every start 4 ms)
-
 from __future__ import annotations
 
+import io
 import logging
-import os
 
+from ..config.logdefaults import ACCESS_NAMES, ERROR_NAMES
 from ..errors import ConfigError
 from .lines import filled
+from .logtable import apply_ini, apply_json, apply_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from typing import TextIO
 
     from ..config.settings import Settings
     from .log import Log
-
-NAME = "prefork.error"
-# What a logging configuration that was written for gunicorn names.
-FORMER_NAME = "gunicorn.error"
 
 
 class Handler(logging.Handler):
@@ -35,12 +30,65 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fault = record.exc_info[1] if record.exc_info else None
-        self._log.write(record.levelno, filled(record.msg, record.args), fault)
+        message = filled(record.msg, record.args)
+        if record.stack_info:
+            message = f"{message}\n{record.stack_info}"
+        self._log.write(record.levelno, message, fault)
+
+
+class AccessHandler(logging.Handler):
+    """Writes a record's message to the access log, as a line. Never raises."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.write_access(filled(record.msg, record.args))
+
+
+class ErrorsStream(io.TextIOBase):
+    """`wsgi.errors` of a logger: goes past its records, to the streams that its handlers have at the time of
+    writing, as in gunicorn. `file` is the stream of our own handler, and where no handler has one."""
+
+    def __init__(self, logger: logging.Logger, file: TextIO) -> None:
+        self._logger = logger
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        told = False
+        for handler in self._logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is not None:
+                _write_past(handler, text)
+                told = True
+        if not told or _is_ours(self._logger):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _write_past(handler: logging.StreamHandler[TextIO], text: str) -> None:
+    handler.acquire()
+    try:
+        try:
+            handler.stream.write(text)
+        except UnicodeError:
+            handler.stream.write(text.encode("ascii", "backslashreplace").decode())
+        handler.stream.flush()
+    except (OSError, ValueError):  # a full disk; closed
+        pass
+    finally:
+        handler.release()
 
 
 def join(log: Log) -> logging.Logger:
     """The logger "prefork.error", which writes to the error log unless the application gave it handlers."""
-    logger = logging.getLogger(NAME)
+    logger = logging.getLogger(ERROR_NAMES[0])
     if not logger.handlers:
         logger.addHandler(Handler(log))
         logger.propagate = False
@@ -49,61 +97,86 @@ def join(log: Log) -> logging.Logger:
     return logger
 
 
-def configure(settings: Settings, log: Log) -> logging.Logger:
+def join_access(log: Log) -> logging.Logger:
+    """The logger "prefork.access", which writes to the access log, and wherever a hook has it write."""
+    logger = logging.getLogger(ACCESS_NAMES[0])
+    if not any(isinstance(each, AccessHandler) for each in logger.handlers):
+        logger.addHandler(AccessHandler(log))
+        logger.propagate = False
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    return logger
+
+
+def is_heard(logger: logging.Logger) -> bool:
+    """Whether anybody but the access log itself gets what this logger is told at level INFO."""
+    if not logger.isEnabledFor(logging.INFO):
+        return False
+    others = any(not isinstance(each, AccessHandler) for each in logger.handlers)
+    return others or (logger.propagate and logger.parent is not None and logger.parent.hasHandlers())
+
+
+def configure(settings: Settings, log: Log) -> tuple[logging.Logger, logging.Logger | None]:
     """Apply logconfig_dict, --log-config-json or --log-config, the first of them that is set.
 
-    Loggers and handlers that it names are the operator's; "prefork.error", or else "gunicorn.error", is the
-    server's. When it names neither, the error log stays what it is. Raises ConfigError.
+    Returns the server's logger, and that of the access log if there is one. Loggers and handlers that the
+    configuration names are the operator's; where it names neither "prefork.error" nor "gunicorn.error", the
+    error log stays what it is. A file of --access-logfile goes on beside the access log's logger, which takes
+    the place of stdout. Raises ConfigError.
     """
     setting, value = "logconfig_dict", None
+    errors = "ext://sys.stderr" if settings.errorlog == "-" else log.file_stream()
     try:
         if settings.logconfig_dict:
-            _apply_table(settings.logconfig_dict)
+            named = apply_table(settings.logconfig_dict, errors)
         elif settings.logconfig_json:
             setting, value = "logconfig_json", settings.logconfig_json
-            _apply_table(_json_table(value))
+            named = apply_json(value, errors)
         else:
             setting, value = "logconfig", settings.logconfig
-            _apply_ini(str(value))
+            named = apply_ini(str(value))
     except Exception as fault:  # also what the constructors of handlers raise
         # a KeyError says nothing but the key: what the configuration lacks
         problem = f"{fault} is missing" if isinstance(fault, KeyError) else str(fault) or type(fault).__name__
         if fault.__cause__ is not None:
             problem += f": {fault.__cause__}"
         raise ConfigError(problem, setting=setting, value=value) from fault
-    for name in (NAME, FORMER_NAME):
-        logger = logging.root.manager.loggerDict.get(name)
-        if isinstance(logger, logging.Logger) and not any(
-            isinstance(each, Handler) for each in logger.handlers
-        ):
+    return _error_logger(named, log), _access_logger(named, settings, log)
+
+
+def _error_logger(named: set[str], log: Log) -> logging.Logger:
+    for name in ERROR_NAMES:
+        if name in named or _is_somebodys(name):
+            logger = logging.getLogger(name)
+            if not logger.hasHandlers():
+                logger.addHandler(Handler(log))
             if logger.level == logging.NOTSET:
                 logger.setLevel(log.level)
             return logger
     return join(log)
 
 
-def _apply_table(table: Mapping[str, Any]) -> None:
-    from logging.config import dictConfig
-
-    dictConfig({"version": 1, "disable_existing_loggers": False, **table})
-
-
-def _json_table(path: str) -> Mapping[str, Any]:
-    import json
-
-    with open(path, encoding="utf-8") as file:
-        table = json.load(file)
-    if not isinstance(table, dict):
-        raise ValueError("the file holds no JSON object")
-    return table
+def _is_somebodys(name: str) -> bool:
+    """Whether the configuration file, or what it imports, has made that logger."""
+    logger = logging.root.manager.loggerDict.get(name)
+    return isinstance(logger, logging.Logger) and bool(logger.handlers) and not _is_ours(logger)
 
 
-def _apply_ini(path: str) -> None:
-    from logging.config import fileConfig
+def _is_ours(logger: logging.Logger) -> bool:
+    return any(isinstance(each, Handler) for each in logger.handlers)
 
-    # gunicorn's two names for use in the file, as %(here)s
-    names = {"__file__": path, "here": os.path.dirname(os.path.abspath(path))}
-    fileConfig(path, {name: text.replace("%", "%%") for name, text in names.items()}, False)
+
+def _access_logger(named: set[str], settings: Settings, log: Log) -> logging.Logger | None:
+    for name in ACCESS_NAMES:
+        logger = logging.getLogger(name) if name in named else None
+        if logger is not None:
+            if logger.level == logging.NOTSET:
+                logger.setLevel(logging.INFO)
+            if is_heard(logger):
+                if settings.accesslog not in (None, "-"):
+                    logger.addHandler(AccessHandler(log))
+                return logger
+    return None
 
 
 def reopen_files() -> list[str]:

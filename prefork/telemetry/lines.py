@@ -57,6 +57,8 @@ def filled(message: object, args: object) -> str:
     text = _shown(message)
     if not args:
         return text
+    if isinstance(args, tuple) and len(args) == 1 and isinstance(args[0], dict):
+        args = args[0]  # "%(name)s", {"name": ...}
     try:
         return text % args
     except Exception:  # arguments that do not fit, or that cannot be shown

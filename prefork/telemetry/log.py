@@ -17,11 +17,29 @@ from .sink import Sink
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
     from logging import Logger
+    from types import TracebackType
+    from typing import Any, TextIO, TypedDict, Unpack
 
     from ..config.settings import Settings
 
-NAME = "prefork.error"
+    ExcInfo = (
+        bool
+        | BaseException
+        | tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None]
+        | None
+    )
+
+    class Options(TypedDict, total=False):
+        """What the methods of a Logger take beside a message and its arguments."""
+
+        exc_info: ExcInfo
+        extra: Mapping[str, object] | None
+        stack_info: bool
+        stacklevel: int
 
 
 def setup(settings: Settings) -> Log:
@@ -55,6 +73,8 @@ def log_app_fault(log: Log, request_line: str, fault: BaseException) -> None:
 class Log:
     """The server's voice. Its methods are a Logger's; none raises, whatever the message and the descriptor.
 
+    Hooks are given it as `log`, so it has what gunicorn's has: also `access`, `error_log` and `access_log`.
+
     access_fd: where the access log is written, or -1 for none; an AccessLog is made for it in each worker.
     """
 
@@ -64,7 +84,10 @@ class Log:
         self._access: Sink | None = None
         self._capture = False
         self._json = False
+        self._access_format = ""
         self._logger: Logger | None = None
+        self._access_logger: Logger | None = None  # configured, or handed out
+        self._stream: TextIO | None = None
 
     # Configuration: at the start, and in the master at a reload.
 
@@ -90,13 +113,16 @@ class Log:
         self._error, self._access = opened[0], opened[1] if len(opened) > 1 else None
         self._capture = settings.capture_output
         self._json = settings.log_format == "json"
+        self._access_format = settings.access_log_format
 
     def _configure_logging(self, settings: Settings) -> None:
         if settings.logconfig or settings.logconfig_json or settings.logconfig_dict:
             from . import bridge
 
-            self._logger = bridge.configure(settings, self)
-        elif self._logger is not None:
+            self._logger, self._access_logger = bridge.configure(settings, self)
+            return
+        self._access_logger = None
+        if self._logger is not None:
             self._logger.setLevel(self.level)
 
     @property
@@ -146,50 +172,123 @@ class Log:
 
     # Messages.
 
-    def debug(self, message: str, *args: object) -> None:
-        self.say(DEBUG, message, args)
+    def debug(self, message: object, *args: object, **options: Unpack[Options]) -> None:
+        self.say(DEBUG, message, args, **options)
 
-    def info(self, message: str, *args: object) -> None:
-        self.say(INFO, message, args)
+    def info(self, message: object, *args: object, **options: Unpack[Options]) -> None:
+        self.say(INFO, message, args, **options)
 
-    def warning(self, message: str, *args: object) -> None:
-        self.say(WARNING, message, args)
+    def warning(self, message: object, *args: object, **options: Unpack[Options]) -> None:
+        self.say(WARNING, message, args, **options)
 
-    def error(self, message: str, *args: object) -> None:
-        self.say(ERROR, message, args)
+    def error(self, message: object, *args: object, **options: Unpack[Options]) -> None:
+        self.say(ERROR, message, args, **options)
 
-    def critical(self, message: str, *args: object) -> None:
-        self.say(CRITICAL, message, args)
+    def critical(self, message: object, *args: object, **options: Unpack[Options]) -> None:
+        self.say(CRITICAL, message, args, **options)
 
-    def exception(self, message: str, *args: object) -> None:
+    def exception(self, message: object, *args: object, **options: Unpack[Options]) -> None:
         """An error with the traceback of the exception that is being handled."""
-        self.say(ERROR, message, args, sys.exception())
+        options.setdefault("exc_info", True)
+        self.say(ERROR, message, args, **options)
 
-    def log(self, level: int | str, message: str, *args: object) -> None:
+    def log(self, level: int | str, message: object, *args: object, **options: Unpack[Options]) -> None:
         """level: a number, or a name as in --log-level."""
-        self.say(LEVELS.get(level.lower(), INFO) if isinstance(level, str) else level, message, args)
+        number = LEVELS.get(level.lower(), INFO) if isinstance(level, str) else level
+        self.say(number, message, args, **options)
 
     def isEnabledFor(self, level: int) -> bool:
         logger = self._logger
         return level >= self.level if logger is None or logger.disabled else logger.isEnabledFor(level)
 
     def say(
-        self, level: int, message: str, args: tuple[object, ...] = (), fault: BaseException | None = None
+        self,
+        level: int,
+        message: object,
+        args: tuple[object, ...] = (),
+        exc_info: ExcInfo = None,
+        *,
+        extra: Mapping[str, object] | None = None,
+        stack_info: bool = False,
+        stacklevel: int = 1,
     ) -> None:
-        """Log `message % args`, with the traceback of `fault` where there is one."""
-        if self._logger is None and "logging" in sys.modules:
+        """Log `message % args` as a Logger does. exc_info: what was raised; True: what is being handled."""
+        if self._logger is None and ("logging" in sys.modules or stack_info):
             self.join_logging()
         if not self.isEnabledFor(level):
             return
+        fault = _fault(exc_info)
         logger = self._logger
         # dictConfig disables the loggers that it does not name; what the server says is not lost by that.
         if logger is None or logger.disabled:
             self.write(level, filled(message, args), fault)
             return
         try:
-            logger.log(level, message, *args, exc_info=fault, stacklevel=3)
-        except Exception:  # a filter or a handler of the application's
+            logger.log(
+                level, message, *args,
+                exc_info=fault, extra=extra, stack_info=stack_info, stacklevel=2 + stacklevel,
+            )  # fmt: skip
+        except Exception:  # a filter or a handler of the application's; an `extra` that logging refuses
             self.write(level, filled(message, args), fault)
+
+    def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:
+        """Write a line of the access log, if there is one, as gunicorn's Logger does when a hook calls it."""
+        logger = self.access_logger()
+        if logger is None and self._access is None:
+            return
+        from .accessline import line
+
+        text = line(self._access_format, resp, environ, request_time)
+        if logger is not None:
+            logger.info("%s", text)
+        else:
+            self.write_access(text)
+
+    # Loggers and streams.
+
+    @property
+    def error_log(self) -> Logger:
+        """The Logger that the server writes to."""
+        self.join_logging()
+        assert self._logger is not None
+        return self._logger
+
+    @property
+    def access_log(self) -> Logger:
+        """The access log's Logger. Requests' lines go through it while it has a handler that is not ours."""
+        if self._access_logger is None:
+            from . import bridge
+
+            self._access_logger = bridge.join_access(self)
+        return self._access_logger
+
+    def access_logger(self) -> Logger | None:
+        """The Logger that gets a record for each request: what the logging configuration has named, or what a
+        hook has given a handler. None: lines go to access_fd alone."""
+        if self._access_logger is None:
+            return None
+        from . import bridge
+
+        return self._access_logger if bridge.is_heard(self._access_logger) else None
+
+    def errors_stream(self) -> TextIO:
+        """`wsgi.errors`: sys.stderr, and with --error-logfile that file, or the files of the logger that the
+        logging configuration has put into its place."""
+        if not self._error.path and sys.stderr is not None:
+            return sys.stderr
+        if self._logger is None:
+            return self.file_stream()
+        from .bridge import ErrorsStream
+
+        return ErrorsStream(self._logger, self.file_stream())  # type: ignore[return-value]
+
+    def file_stream(self) -> TextIO:
+        """A text stream to where the error log is written, also after it was opened again."""
+        if self._stream is None:
+            from .streams import file_stream
+
+            self._stream = file_stream(self)
+        return self._stream
 
     def join_logging(self) -> None:
         """Become logging's "prefork.error", unless a configuration has named another. A worker calls it
@@ -206,6 +305,25 @@ class Log:
         if self._error.lost:
             record = make(WARNING, f"{self._error.lost} messages could not be written here", None) + record
         self._error.write(record)
+
+    def write_bytes(self, record: bytes) -> None:
+        """Write to the error log as it is."""
+        self._error.write(record)
+
+    def write_access(self, line: str) -> None:
+        """Write a line to the access log, if there is one, past `logging`."""
+        if self._access is not None:
+            self._access.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            if self._access.lost == 1:
+                self.warning("the access log cannot be written, lines are dropped")
+
+
+def _fault(exc_info: ExcInfo) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1]
+    return sys.exception() if exc_info else None
 
 
 def _same_file(one: int, other: int) -> bool:
