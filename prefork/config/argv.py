@@ -87,7 +87,9 @@ def _long(line: Line, word: str, rest: Iterator[str]) -> None:
                 raise ConfigError(f"{flag} takes no value")
             line.take(positive, "false")
             return
-    _known(flag)
+    if flag not in FLAGS and flag not in COMMANDS:
+        _unknown(flag, [text] if equals else [], rest)
+        return
     if equals and flag in COMMANDS and _bare(flag):
         raise ConfigError(f"{flag} takes no value")
     if not equals:
@@ -99,8 +101,9 @@ def _short(line: Line, word: str, rest: Iterator[str]) -> None:
     letters = word[1:]
     while letters:
         flag, letters = "-" + letters[0], letters[1:]
-        _known(flag)
-        if _bare(flag):
+        if flag not in FLAGS and flag not in COMMANDS:
+            _unknown(flag, [], rest)
+        elif _bare(flag):
             line.take(flag, "true")
         else:
             line.take(flag, letters.removeprefix("=") if letters else _value(flag, rest))
@@ -112,14 +115,24 @@ def _bare(flag: str) -> bool:
     return not COMMANDS[flag][1] if flag in COMMANDS else isinstance(FLAGS[flag].kind, Toggle)
 
 
-def _known(flag: str) -> None:
-    if flag in FLAGS or flag in COMMANDS:
-        return
+def _unknown(flag: str, given: list[str], rest: Iterator[str]) -> None:
+    """Pass over a flag of gunicorn's with which nothing is asked for; ConfigError for any other.
+
+    given: the value behind "=", if there is one; else the next word is.
+    """
     from .foreign import FOREIGN
 
     for foreign in FOREIGN.values():
-        if flag in foreign.flags:
-            raise ConfigError(f"{flag} is not supported: {foreign.instead}")
+        if flag not in foreign.flags:
+            continue
+        if foreign.bare:
+            harmless = not given and foreign.harmless(True)
+        else:
+            words = given or [word for word in (next(rest, None),) if word is not None]
+            harmless = any(foreign.harmless_text(word) for word in words)
+        if harmless:
+            return
+        raise ConfigError(f"{flag} is not supported: {foreign.instead}")
     meant = near(flag, (*FLAGS, *COMMANDS)) if flag.startswith("--") else ""
     raise ConfigError(
         f"there is no option {flag}" + ("" if meant else "; prefork --help lists all"), meant=meant

@@ -1,7 +1,8 @@
 """What gunicorn has and prefork has not, with what to do instead: one row a setting of gunicorn 27.
 
-A configuration moved from gunicorn must not lose a setting silently. On the command line each of these is
-refused; in a file it is refused unless it says no more than gunicorn's own default.
+A configuration moved from gunicorn must not lose a setting silently: each of these is refused, on the command
+line as in a file, unless it asks for nothing. It says what gunicorn does by default or what prefork always
+does, or it only says more about something that is refused by itself.
 """
 
 from __future__ import annotations
@@ -23,18 +24,27 @@ _PARSER = "there is one parser, a compiled one; leave it out"
 
 
 class Foreign:
-    """flags: gunicorn's.  instead: what to say.  default: gunicorn's own, which is no request for anything
-    (what is false is none either)."""
+    """flags: gunicorn's.  instead: what to say.  default: gunicorn's own, or what prefork does always, which
+    is no request for anything (what is false is none either).  below: the setting without which this one does
+    nothing.  bare: the flag stands without a value, and means true."""
 
-    __slots__ = ("default", "flags", "instead")
+    __slots__ = ("bare", "below", "default", "flags", "instead")
 
-    def __init__(self, flags: str, instead: str, default: object = None) -> None:
+    def __init__(
+        self, flags: str, instead: str, default: object = None, *, below: str = "", bare: bool = False
+    ) -> None:
         self.flags = tuple(flags.split())
         self.instead = instead
         self.default = default
+        self.below = below
+        self.bare = bare
 
     def harmless(self, value: object) -> bool:
-        return not value or value == self.default
+        return bool(self.below) or not value or value == self.default
+
+    def harmless_text(self, text: str) -> bool:
+        """The same of what a command line says."""
+        return self.harmless(text) or (self.default is not None and text == str(self.default))
 
 
 FOREIGN = {
@@ -44,8 +54,8 @@ FOREIGN = {
     "cert_reqs": Foreign("--cert-reqs", _TLS),
     "ciphers": Foreign("--ciphers", _TLS),
     "ssl_version": Foreign("--ssl-version", _TLS, 2),
-    "suppress_ragged_eofs": Foreign("--suppress-ragged-eofs", _TLS, True),
-    "do_handshake_on_connect": Foreign("--do-handshake-on-connect", _TLS),
+    "suppress_ragged_eofs": Foreign("--suppress-ragged-eofs", _TLS, below="certfile", bare=True),
+    "do_handshake_on_connect": Foreign("--do-handshake-on-connect", _TLS, below="certfile", bare=True),
     "ssl_context": Foreign("", _TLS),
     "proxy_protocol": Foreign("--proxy-protocol", _PROXY, "off"),
     "proxy_allow_ips": Foreign("--proxy-allow-from", _PROXY, "127.0.0.1,::1"),
@@ -58,38 +68,45 @@ FOREIGN = {
     "http2_max_frame_size": Foreign("--http2-max-frame-size", _HTTP2, 16384),
     "http2_max_header_list_size": Foreign("--http2-max-header-list-size", _HTTP2, 65536),
     "http_parser": Foreign("--http-parser", _PARSER, "auto"),
-    "permit_obsolete_folding": Foreign("--permit-obsolete-folding", _STRICT),
-    "strip_header_spaces": Foreign("--strip-header-spaces", _STRICT),
-    "permit_unconventional_http_method": Foreign("--permit-unconventional-http-method", _STRICT),
-    "permit_unconventional_http_version": Foreign("--permit-unconventional-http-version", _STRICT),
-    "casefold_http_method": Foreign("--casefold-http-method", _STRICT),
+    "permit_obsolete_folding": Foreign("--permit-obsolete-folding", _STRICT, bare=True),
+    "strip_header_spaces": Foreign("--strip-header-spaces", _STRICT, bare=True),
+    "permit_unconventional_http_method": Foreign("--permit-unconventional-http-method", _STRICT, bare=True),
+    "permit_unconventional_http_version": Foreign("--permit-unconventional-http-version", _STRICT, bare=True),
+    "casefold_http_method": Foreign("--casefold-http-method", _STRICT, bare=True),
     "statsd_host": Foreign("--statsd-host", _STATSD),
-    "statsd_prefix": Foreign("--statsd-prefix", _STATSD),
-    "dogstatsd_tags": Foreign("--dogstatsd-tags", _STATSD),
-    "enable_backlog_metric": Foreign("--enable-backlog-metric", _STATSD),
-    "syslog": Foreign("--log-syslog", _SYSLOG),
-    "syslog_addr": Foreign("--log-syslog-to", _SYSLOG, "udp://localhost:514"),
-    "syslog_prefix": Foreign("--log-syslog-prefix", _SYSLOG),
-    "syslog_facility": Foreign("--log-syslog-facility", _SYSLOG, "user"),
-    "disable_redirect_access_to_syslog": Foreign("--disable-redirect-access-to-syslog", _SYSLOG),
+    "statsd_prefix": Foreign("--statsd-prefix", _STATSD, below="statsd_host"),
+    "dogstatsd_tags": Foreign("--dogstatsd-tags", _STATSD, below="statsd_host"),
+    "enable_backlog_metric": Foreign("--enable-backlog-metric", _STATSD, below="statsd_host", bare=True),
+    "syslog": Foreign("--log-syslog", _SYSLOG, bare=True),
+    "syslog_addr": Foreign("--log-syslog-to", _SYSLOG, below="syslog"),
+    "syslog_prefix": Foreign("--log-syslog-prefix", _SYSLOG, below="syslog"),
+    "syslog_facility": Foreign("--log-syslog-facility", _SYSLOG, below="syslog"),
+    "disable_redirect_access_to_syslog": Foreign(
+        "--disable-redirect-access-to-syslog", _SYSLOG, below="syslog", bare=True
+    ),
     "logger_class": Foreign(
         "--logger-class",
         "loggers are configured with --log-config, --log-config-json or logconfig_dict",
         "gunicorn.glogging.Logger",
     ),
     "enable_stdio_inheritance": Foreign(
-        "-R --enable-stdio-inheritance", "workers always inherit stdout and stderr; leave it out"
+        "-R --enable-stdio-inheritance",
+        "workers always inherit stdout and stderr; leave it out",
+        True,
+        bare=True,
     ),
     "paste": Foreign("--paste --paster", _PASTE),
     "raw_paste_global_conf": Foreign("--paste-global", _PASTE),
-    "spew": Foreign("--spew", "tracing every line is not supported; a profiler such as py-spy sees more"),
+    "spew": Foreign(
+        "--spew", "tracing every line is not supported; a profiler such as py-spy sees more", bare=True
+    ),
     "reload_engine": Foreign(
         "--reload-engine", "watchfiles is used when it is installed, else polling; leave it out", "auto"
     ),
     "tmp_upload_dir": Foreign("", "say worker_tmp_dir"),
     "control_socket": Foreign("--control-socket", _CONTROL),
     "control_socket_mode": Foreign("--control-socket-mode", _CONTROL, 0o600),
-    "control_socket_disable": Foreign("--no-control-socket", _CONTROL, True),
+    "control_socket_disable": Foreign("--no-control-socket", _CONTROL, True, bare=True),
     "dirty_apps": Foreign("--dirty-app", _DIRTY),
     "dirty_workers": Foreign("--dirty-workers", _DIRTY),
     "dirty_timeout": Foreign("--dirty-timeout", _DIRTY, 300),

@@ -130,9 +130,49 @@ def test_no_flag_is_given_twice():
 def test_every_flag_of_gunicorn_has_an_answer(flag):
     if flag == "--no-sendfile" or flag in argv.FLAGS or flag in argv.COMMANDS:
         return
+    [row] = [foreign for foreign in FOREIGN.values() if flag in foreign.flags]
+    if row.harmless(True if row.bare else "x"):
+        assert argv.parse([flag, "x"]).apps == (["x"] if row.bare else [])
+        return
     with pytest.raises(ConfigError) as fault:
         argv.parse([flag, "x"])
     assert str(fault.value).startswith(f"{flag} is not supported: ")
+
+
+def test_flags_of_gunicorn_that_stand_without_a_value():
+    from gunicorn.config import KNOWN_SETTINGS
+
+    bare = {each.name for each in KNOWN_SETTINGS if each.cli and each.action == "store_true"}
+    assert {name for name, foreign in FOREIGN.items() if foreign.bare} == bare & FOREIGN.keys()
+
+
+# What asks for nothing: it says what happens anyhow, or more about what is refused by itself.
+HARMLESS = [
+    ["--enable-stdio-inheritance"],
+    ["-R"],
+    ["--no-control-socket"],
+    ["--reload-engine", "auto"],
+    ["--reload-engine=auto"],
+    ["--dirty-threads", "1"],
+    ["--proxy-protocol", "off"],
+    ["--do-handshake-on-connect"],
+    ["--disable-redirect-access-to-syslog"],
+    ["--statsd-prefix", "shop"],
+    ["--statsd-prefix="],
+    ["--log-syslog-to", "udp://logs:514"],
+    ["--certfile", ""],
+]
+
+
+@pytest.mark.parametrize("words", HARMLESS)
+def test_what_asks_for_nothing_passes(words):
+    line = argv.parse(["-w", "4", *words, "app:app", "--threads", "2"])
+    assert texts(line) == [("workers", "4"), ("threads", "2")]
+    assert line.apps == ["app:app"]
+
+
+def test_it_passes_among_letters():
+    assert texts(argv.parse(["-RDw", "4"])) == [("daemon", "true"), ("workers", "4")]
 
 
 WHOLE_LINES = [
@@ -198,8 +238,14 @@ FAULTS = [
     (["--no-preload=1"], "--no-preload takes no value"),
     (["--check-config=1"], "--check-config takes no value"),
     (["--certfile", "x"], "--certfile is not supported: TLS is not spoken here"),
-    (["-R"], "-R is not supported: workers always inherit stdout and stderr"),
-    (["--no-control-socket"], "--no-control-socket is not supported: there is no control socket"),
+    (["--certfile"], "--certfile is not supported: TLS is not spoken here"),
+    (["--certfile", "None"], "--certfile is not supported: TLS is not spoken here"),
+    (["-R=1"], "there is no option -="),
+    (["--no-control-socket=1"], "--no-control-socket is not supported: there is no control socket"),
+    (["--reload-engine", "inotify"], "--reload-engine is not supported: watchfiles is used"),
+    (["--reload-engine"], "--reload-engine is not supported: watchfiles is used"),
+    (["--proxy-protocol", "app"], "--proxy-protocol is not supported: the PROXY protocol"),
+    (["--spew", "app"], "--spew is not supported: "),
     (["--wor", "4"], "there is no option --wor; prefork --help lists all"),
 ]
 

@@ -146,6 +146,12 @@ do_handshake_on_connect = False
 logger_class = "gunicorn.glogging.Logger"
 syslog_facility = "user"
 raw_paste_global_conf = []
+enable_stdio_inheritance = True
+control_socket_disable = True
+disable_redirect_access_to_syslog = True
+do_handshake_on_connect = True
+statsd_prefix = "shop"
+syslog_addr = "udp://logs:514"
 """
         assert loaded(gunicorn__conf__py=text).settings == loaded().settings
 
