@@ -139,8 +139,9 @@ def _arguments(text: str) -> argv.Line:
         line = argv.parse(shlex.split(text), _ARGUMENTS)
     except ValueError as fault:
         raise ConfigError(f"{fault}", origin=_ARGUMENTS) from None
-    if line.apps or line.commands - {"config"}:
-        what = ", ".join([*line.apps, *sorted(line.commands - {"config"})])
+    commands = [flag for flag, (name, _) in argv.COMMANDS.items() if name in line.commands - {"config"}]
+    what = ", ".join([*line.apps, *(flag for flag in commands if flag.startswith("--"))])
+    if what:
         raise ConfigError(f"only settings belong here, not {what}", origin=_ARGUMENTS)
     return line
 

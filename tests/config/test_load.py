@@ -224,7 +224,13 @@ WRONG = [
         [],
         {"PREFORK_CMD_ARGS": "app --help"},
         {},
-        "PREFORK_CMD_ARGS: only settings belong here, not app, help",
+        "PREFORK_CMD_ARGS: only settings belong here, not app, --help",
+    ),
+    (
+        [],
+        {"PREFORK_CMD_ARGS": "-c x.toml --print-config --check-config"},
+        {},
+        "PREFORK_CMD_ARGS: only settings belong here, not --check-config, --print-config",
     ),
     ([], {}, {"prefork__toml": "workers = true"}, "workers = True (prefork.toml): must be a whole number"),
     (
