@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from ..errors import ConfigError
 from . import argv, sanity
 from .compound import Each
-from .parse import Refused
+from .parse import Refused, User
 from .rows import Row
 from .settings import ROWS, Settings
 
@@ -115,7 +115,7 @@ class _Values:
 
 def checked(row: Row, value: object, origin: str, *, text: bool) -> object:
     """The value as `Settings` holds it. Raises ConfigError that says what is allowed."""
-    if text and value == "" and row.default is None:
+    if text and unset(row, value):
         return None  # --access-logfile "" unsets what a file has set
     try:
         return row.kind.parse(str(value)) if text else row.kind.check(value)
@@ -151,8 +151,16 @@ def _from_file(values: _Values, location: str, directory: str) -> None:
 
     for name, value in files.read(location, directory).items():
         row = ROWS.get(name)
-        if row is not None:  # else gunicorn's, and harmless
+        if row is not None and not unset(row, value):  # else gunicorn's, and harmless
             values.take(row, value, location, text=False)
+
+
+def unset(row: Row, value: object) -> bool:
+    """Whether the value says no more than that the setting is not set: "", as gunicorn has it.
+
+    Not of user and group: $USER that came out empty must not leave the workers root's.
+    """
+    return value == "" and row.default is None and not isinstance(row.kind, User)
 
 
 def _from_line(values: _Values, line: argv.Line, origin: str) -> None:

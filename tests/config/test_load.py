@@ -182,6 +182,21 @@ class TestUnset:
         )
         assert made.settings.workers == 3
 
+    EMPTY = ("accesslog", "pidfile", "proc_name", "logconfig", "logconfig_json", "worker_tmp_dir", "wsgi_app")
+
+    @pytest.mark.parametrize("name", EMPTY)
+    def test_an_empty_text_in_a_file_is_not_set(self, loaded, name):
+        for made in (loaded(gunicorn__conf__py=f"{name} = ''"), loaded(prefork__toml=f'{name} = ""')):
+            assert getattr(made.settings, name) is None
+            assert made.origins[name] == "default"
+
+    @pytest.mark.parametrize("name", ["user", "group"])
+    def test_an_empty_user_is_a_mistake(self, loaded, name):
+        with pytest.raises(ConfigError, match=f"^{name} = '' .*there is no such {name}$"):
+            loaded(gunicorn__conf__py=f"{name} = ''")
+        with pytest.raises(ConfigError, match=f"^{name} = '' .*there is no such {name}$"):
+            loaded(f"--{name}=")
+
 
 # A wrong value in every place: command line, environment, file -> the whole line.
 WRONG = [
