@@ -5,9 +5,10 @@ Pure: nothing is imported or applied.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 TYPE_CHECKING = False  # typing costs every start 3 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
 # Ours, and what a configuration that was written for gunicorn names.
@@ -32,29 +33,30 @@ def completed(table: Mapping[str, Any], errors: Any = "ext://sys.stderr") -> dic
     The handlers "console" and "error_console" and the formatter "generic" are there unless the table has its
     own. Root, and the server's loggers, are gunicorn's unless the table has `root` or `loggers`, or handlers
     of its own without those that they use: gunicorn would refuse that. A logger of the server's passes
-    nothing on to root unless it says `propagate`.
+    nothing on to root unless it says `propagate`. What is no table is left for dictConfig to refuse.
     """
     whole: dict[str, Any] = {"version": 1, "disable_existing_loggers": False, **table}
-    if table.get("incremental"):
+    sections = [table.get(name) or {} for name in ("formatters", "handlers", "loggers")]
+    if table.get("incremental") or not all(isinstance(each, Mapping) for each in sections):
         return whole
-    whole["formatters"] = {"generic": _GENERIC, **_entries(table, "formatters")}
-    handlers = {
+    formatters, handlers, loggers = sections
+    ours = {
         "console": {**_STREAM, "stream": "ext://sys.stdout"},
         "error_console": {**_STREAM, "stream": errors},
     }
-    whole["handlers"] = {**handlers, **_entries(table, "handlers")}
-    own = _entries(table, "handlers") or handlers
-    if "root" not in table and "console" in own:
+    whole["formatters"] = {"generic": _GENERIC, **formatters}
+    whole["handlers"] = {**ours, **handlers}
+    used = handlers or ours
+    if "root" not in table and "console" in used:
         whole["root"] = _ROOT
-    loggers = _entries(table, "loggers")
-    if "loggers" not in table and "console" in own and "error_console" in own:
+    if "loggers" not in table and used.keys() >= ours.keys():
         loggers = _LOGGERS
     whole["loggers"] = {
-        name: {"propagate": False, **entry} if name in ERROR_NAMES + ACCESS_NAMES else entry
+        name: {"propagate": False, **entry} if _is_ours(name, entry) else entry
         for name, entry in loggers.items()
     }
     return whole
 
 
-def _entries(table: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    return table.get(section) or {}
+def _is_ours(name: object, entry: object) -> bool:
+    return name in ERROR_NAMES + ACCESS_NAMES and isinstance(entry, Mapping)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefork.config.settings import Settings
+from prefork.errors import ConfigError
 from prefork.telemetry.log import Log, log_app_fault, setup
 
 KINDS = ("gunicorn", "prefork")
@@ -152,6 +153,12 @@ def test_a_table_with_handlers_of_its_own_leaves_root(path: Path, configured: Pa
     before = logging.root.handlers[:]
     make(path, logconfig_dict=table(configured, "site"))
     assert logging.root.handlers == before
+
+
+@pytest.mark.parametrize("section", ["formatters", "handlers", "loggers"])
+def test_what_is_no_table_is_left_for_logging_to_refuse(path: Path, section: str) -> None:
+    with pytest.raises(ConfigError):
+        make(path, logconfig_dict={section: ["x"]})
 
 
 # --- the access log
