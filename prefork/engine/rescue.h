@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static const volatile int *rescue_table; /* descriptors, -1: none */
 static volatile int rescue_size;
@@ -17,8 +18,9 @@ static char rescue_text[512];
 static volatile size_t rescue_text_len;
 static struct sigaction rescue_before;
 
-static void rescue_handle(int number) {
-    int size = rescue_size;
+static void rescue_handle(int number, siginfo_t *info, void *context) {
+    int size = info->si_pid == getpid() ? 0 : rescue_size; /* abort(3) by the application: nothing was late */
+    (void)context;
     rescue_size = 0;
     for (int i = 0; i < size; i++) {
         int descriptor = rescue_table[i];
@@ -39,8 +41,8 @@ static inline int rescue_install(const volatile int *table, int size, const char
     for (size_t i = 0; i < rescue_text_len; i++)
         rescue_text[i] = text[i];
     rescue_size = size;
-    action.sa_handler = rescue_handle;
-    action.sa_flags = 0;
+    action.sa_sigaction = rescue_handle;
+    action.sa_flags = SA_SIGINFO;
     sigemptyset(&action.sa_mask);
     return sigaction(SIGABRT, &action, &rescue_before);
 }

@@ -55,6 +55,18 @@ def test_segfault(start: Start, project: Project, place: str, flags: tuple[str, 
     server.pardon()
 
 
+@pytest.mark.parametrize("kind", ["sync", "threads", "gevent"])
+def test_abort(start: Start, project: Project, kind: str) -> None:
+    """By the application itself it is a crash like others: nobody is told that something took too long."""
+    project.write(CRASH.replace("crash(0)", "os.abort()"))
+    server = start("-k", kind, workers=1)
+    with pytest.raises(Closed):
+        server.get("/crash?id=7")
+    server.stderr.wait(r"was killed by SIGABRT, running GET /crash\?id=7 for 0\.\d s")
+    answer(server)
+    server.pardon()
+
+
 def test_the_same_path_again(start: Start, project: Project) -> None:
     server = start("--threads", "2", workers=2)
     for _ in range(2):
