@@ -8,12 +8,14 @@ line of TOML or as a comment that says why not. Our own rows judge the values, s
 from __future__ import annotations
 
 import ast
-import runpy
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from .config import files
 from .config.foreign import FOREIGN
+from .config.load import unset
 from .config.parse import Mask, Refused, User
 from .config.render import toml
 from .config.rows import Row
@@ -63,28 +65,32 @@ class Migrated:
 
 def migrate(path: Path) -> Migrated:
     """Run a gunicorn configuration file and translate it. Raises ConfigError."""
-    namespace = _run(path)
-    source = _sources(path)
+    source = files.source_of(str(path), str(path))
+    namespace = _run(source, path)
+    computed = _computed(source)
     settings: list[str] = []
     tables: list[str] = []
     functions: list[str] = []
     lost: list[str] = []
     same: list[str] = []
     for name, value in namespace.items():
-        if value is None:
+        if value is None or (name in ROWS and unset(ROWS[name], value)):
             continue
-        if name in ROWS and ROWS[name].where == "python":
-            functions.append(name)
-        elif name in ROWS:
+        if name in ROWS:
             line, why = _setting(ROWS[name], value)
             if why:
                 lost.append(f"{name} = {value!r}: {why}")
                 continue
-            comments = [text for text in (_computed(source.get(name, "")), REMARKS.get(name, "")) if text]
+            if ROWS[name].where == "python":
+                functions.append(name)
+                continue
+            comments = [text for text in (computed.get(name, _OUT_OF_SIGHT), REMARKS.get(name, "")) if text]
             (tables if isinstance(value, dict) else settings).extend([*map(_comment, comments), line])
-        elif name in FOREIGN and FOREIGN[name].harmless(value):
+        elif name not in FOREIGN:
+            lost.extend(_slip(name, value, namespace))
+        elif FOREIGN[name].harmless(value) and not namespace.get(FOREIGN[name].below):
             same.append(name)
-        elif name in FOREIGN:
+        else:
             lost.append(f"{name}: {FOREIGN[name].instead}")
     head = [f"# From {path.name}, by prefork migrate."]
     if "keepalive" not in namespace:
@@ -101,29 +107,67 @@ def migrate(path: Path) -> Migrated:
     )
 
 
-def _run(path: Path) -> dict[str, object]:
-    folder = str(path.absolute().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # the file may import its neighbours
+def _run(source: bytes, path: Path) -> dict[str, object]:
+    absolute = path.absolute()
+    found = files.execute(source, str(absolute), str(path), str(absolute.parent))
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.startswith("_") and (name in ROWS or not isinstance(value, type(sys)))
+    }
+
+
+def _slip(name: str, value: object, namespace: dict[str, object]) -> Iterator[str]:
+    """What prefork would say of a name that is no setting but nearly one; nothing of a helper."""
     try:
-        found = runpy.run_path(str(path))
-    except OSError as fault:
-        raise ConfigError(f"cannot be read: {fault.strerror}", origin=str(path)) from None
-    except Exception as fault:
-        raise ConfigError(f"cannot be run: {type(fault).__name__}: {fault}", origin=str(path)) from fault
-    return {name: value for name, value in found.items() if not name.startswith("_")}
+        files.refuse(name, value, "", namespace)
+    except ConfigError as fault:
+        yield f"{name}: {fault}"
 
 
-def _sources(path: Path) -> dict[str, str]:
-    """The text of what is assigned to each name, where that is no plain value but was worked out."""
-    text = path.read_text()
-    found = {}
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Assign) and not _literal(node.value):
+# Of a setting that no statement of the file assigns: import *, globals(), a function with a global.
+_OUT_OF_SIGHT = "was computed"
+
+
+def _computed(source: bytes) -> dict[str, str]:
+    """For each name that the file assigns, how it was worked out, or "" where a plain value stands there."""
+    text = importlib.util.decode_source(source)
+    found: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
             for target in node.targets:
-                if isinstance(target, ast.Name):
-                    found[target.id] = " ".join((ast.get_source_segment(text, node.value) or "").split())
+                found.update(_assigned(target, node.value, text))
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            found.update(_assigned(node.target, node.value, text))
+        else:  # what it adds, imports, or assigns under a condition or in a loop
+            said = (ast.get_source_segment(text, node) or "").splitlines()
+            whole = " ".join(said).split() if isinstance(node, ast.AugAssign | ast.ImportFrom) else said[:1]
+            found.update(dict.fromkeys(_stored(node), f"{_OUT_OF_SIGHT}: {' '.join(whole)}"))
     return found
+
+
+def _assigned(target: ast.expr, value: ast.expr, text: str) -> dict[str, str]:
+    if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+        starred = any(isinstance(each, ast.Starred) for each in (*target.elts, *value.elts))
+        if not starred:
+            pairs = zip(target.elts, value.elts, strict=True)
+            return {name: how for pair in pairs for name, how in _assigned(*pair, text).items()}
+    how = ""
+    if not _literal(value):
+        how = f"{_OUT_OF_SIGHT}: {' '.join((ast.get_source_segment(text, value) or '').split())}"
+    return dict.fromkeys(_stored(target), how)
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    """The names that a statement may assign; functions and classes in it have names of their own."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        return
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.alias):
+        yield node.asname or node.name
+    for child in ast.iter_child_nodes(node):
+        yield from _stored(child)
 
 
 def _literal(node: ast.expr) -> bool:
@@ -134,10 +178,6 @@ def _literal(node: ast.expr) -> bool:
     return True
 
 
-def _computed(source: str) -> str:
-    return f"was computed: {source}" if source else ""
-
-
 def _setting(row: Row, value: object) -> tuple[str, str]:
     """The line of TOML, or why there is none."""
     try:
@@ -146,6 +186,8 @@ def _setting(row: Row, value: object) -> tuple[str, str]:
         if isinstance(row.kind, User) and isinstance(value, str):
             return f"{row.name} = {toml(value)}", ""  # a user of the machine that it will run on
         return "", refused.problem or f"it must be {row.kind.allowed}"
+    if row.where == "python":
+        return "", ""
     if isinstance(row.kind, Mask):
         return f"{row.name} = 0o{checked:03o}", ""
     plain = value if isinstance(value, bool | int | float | str) else checked

@@ -120,8 +120,10 @@ def test_empty_file(tmp_path: Path) -> None:
 
 
 FAULTS = [
-    ("bind = ", "cannot be run: SyntaxError"),
-    ("1 / 0", "cannot be run: ZeroDivisionError"),
+    ("\nbind = ", "line 2: SyntaxError: invalid syntax"),
+    ("1 / 0", "line 1: ZeroDivisionError"),
+    ("raise SystemExit", r"line 1: a configuration may not end the process: SystemExit\(\)"),
+    ("import sys\nsys.exit(7)", r"line 2: a configuration may not end the process: SystemExit\(7\)"),
     ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
 ]
 
@@ -132,6 +134,103 @@ def test_a_file_that_cannot_be_run(tmp_path: Path, text: str, said: str) -> None
     path.write_text(text)
     with pytest.raises(ConfigError, match=said):
         migrate(path)
+
+
+def test_ctrl_c_passes(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        migrate(path)
+
+
+def test_a_file_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_bytes(b"# -*- coding: latin-1 -*-\nproc_name = 'caf\xe9'\nthreads = 2 + len('\xe9\xe8')\n")
+    migrated = migrate(path)
+    assert tomllib.loads(migrated.toml) == {"proc_name": "caf\u00e9", "threads": 4}
+    assert "# was computed: 2 + len('\u00e9\u00e8')" in migrated.toml
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_bytes(b"proc_name = 'caf\xe9'\n")
+    with pytest.raises(ConfigError, match=r"SyntaxError: .*can't decode byte"):
+        migrate(path)
+
+
+# What the file says of workers (4 each time) -> the comment, or "" for a plain value.
+COMPUTED = [
+    ("workers = 4", ""),
+    ("workers: int = 4", ""),
+    ("workers = 2 + 2", "2 + 2"),
+    ("workers: int = 2 + 2", "2 + 2"),
+    ("workers = (\n    2 +\n    2)", "2 + 2"),
+    ("workers = 3\nworkers += 1", "workers += 1"),
+    ("workers = 3 + 3\nworkers = 4", ""),
+    ("threads = workers = 2 + 2", "2 + 2"),
+    ("workers, threads = 2 + 2, 1", "2 + 2"),
+    ("threads, workers = 2 + 2, 4", ""),
+    ("workers, *rest = 2 + 2, 1", "2 + 2, 1"),
+    ("workers, threads = map(int, '42')", "map(int, '42')"),
+    ("workers, threads = (4, 2)", ""),
+    ("workers = 2\nif 1 < 2:\n    workers = 4", "if 1 < 2:"),
+    ("for workers in range(5):\n    pass", "for workers in range(5):"),
+    ("with memoryview(b'1234') as view:\n    workers = len(view)", "with memoryview(b'1234') as view:"),
+    ("try:\n    workers = 4\nexcept ValueError:\n    workers = 2", "try:"),
+    ("if (workers := 2 + 2) > 3:\n    pass", "if (workers := 2 + 2) > 3:"),
+    ("from numbers_of_ours import FOUR as workers", "from numbers_of_ours import FOUR as workers"),
+    ("globals()['workers'] = 4", None),
+    ("workers = 4\ndef f():\n    workers = 2 + 2", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "how"), COMPUTED)
+def test_what_was_computed_is_said(tmp_path: Path, text: str, how: str | None) -> None:
+    (tmp_path / "numbers_of_ours.py").write_text("FOUR = 4\n")
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(text)
+    toml = migrate(path).toml
+    assert tomllib.loads(toml)["workers"] == 4
+    lines = toml.splitlines()
+    before = lines[lines.index("workers = 4") - 1]
+    if how == "":
+        assert not before.startswith("# was computed")
+    else:
+        assert before == ("# was computed" if how is None else f"# was computed: {how}")
+
+
+SLIPS = [
+    ("max_request = 100", "max_request: there is no setting max_request; did you mean max_requests?"),
+    ("log_level = 'info'", "log_level: there is no setting log_level; did you mean loglevel?"),
+    ("preload = True", "preload: there is no setting preload; did you mean preload_app?"),
+    ("post_fork = 'shop.hooks.post_fork'", "post_fork = 'shop.hooks.post_fork': it must be a function of"),
+    ("def on_exit(): pass", "it cannot be called so: "),
+    (
+        "logconfig_dict = {'handlers': {'h': {'class': 'nope.X'}}}",
+        "handlers.h: nope.X: there is no module nope",
+    ),
+    ("statsd_host = 'a:1'\nstatsd_prefix = 'shop'", "statsd_prefix: statsd is not supported"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), SLIPS)
+def test_what_the_start_would_refuse_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(text)
+    migrated = migrate(path)
+    assert tomllib.loads(migrated.toml) == {}
+    assert said in migrated.lost[-1]
+    assert said in migrated.toml
+
+
+def test_helpers_are_no_slips(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(
+        "import os as worker\nlog_level = 'info'\nloglevel = log_level\nname = 'x'\npidfile = ''\n"
+    )
+    migrated = migrate(path)
+    assert tomllib.loads(migrated.toml) == {"loglevel": "info"}
+    assert not migrated.lost
 
 
 def test_no_file(tmp_path: Path) -> None:
