@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import select
+
+# In the environment, by a program that has become prefork (manage.py runprefork), as JSON: "roots", folders
+# with source that are watched instead of the working directory, and "patterns", more of --reload-extra-file.
+# No setting: it says what that program knows of the project, and an upgrade keeps it.
+WATCHED = "_PREFORK_WATCHED"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +35,10 @@ class Sources:
         from .watch import Watcher
 
         self._base = settings.chdir
+        said = json.loads(os.environ.get(WATCHED, "{}"))
+        roots = (*said.get("roots", [settings.chdir]), *settings.pythonpath)
         try:
-            self._watcher = Watcher((settings.chdir, *settings.pythonpath), settings.reload_extra_files)
+            self._watcher = Watcher(roots, (*settings.reload_extra_files, *said.get("patterns", ())))
         except OSError as error:
             self._log.error("source files are not watched: %s", error.strerror)
         else:

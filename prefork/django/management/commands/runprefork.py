@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
+import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from prefork.cli import directory
+from prefork.config import argv as command_line
 from prefork.config.argv import COMMANDS, FLAGS
+from prefork.config.load import DEFAULT, Loaded, load
 from prefork.config.parse import Toggle
+from prefork.django import program
+from prefork.errors import ConfigError
 
 # Django's own, although prefork has an option of that name: these are done before a command is found.
 DJANGOS = frozenset({"-h", "--help", "-v", "--version", "--pythonpath"})
@@ -28,19 +34,28 @@ DJANGOS = frozenset({"-h", "--help", "-v", "--version", "--pythonpath"})
 ADDRPORT = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})")
 
 
+# What a developer has from runserver: a line for each request, so worded; a view that waits (a debugger, an
+# event stream) keeps nobody else waiting, and may take as long as it likes.
+THREADS = "4"
+LINE = '%(t)s "%(r)s" %(s)s %(B)s'
+
+
 class Command(BaseCommand):
     """The management command. `server_words`: what stands on the command line for prefork itself."""
 
     help = (
-        "Serve the project with prefork. With DEBUG it is reloaded when a file changes, and static files are "
-        "served. Takes every option of prefork besides those below: see prefork --help."
+        "Serve the project with prefork. With DEBUG it is reloaded when a file changes, static files are "
+        f"served, and unless told otherwise there are {THREADS} threads, no timeout and a line for each "
+        "request. Takes every option of prefork besides those below: see prefork --help."
     )
     requires_migrations_checks = True
     server_words: Sequence[str] = ()
+    reloads = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("addrport", nargs="?", help="port, or address:port (default: 127.0.0.1:8000)")
         parser.add_argument("-6", "--ipv6", action="store_true", help="listen on [::1] unless told otherwise")
+        parser.add_argument("--nothreading", action="store_true", help="one request at a time")
         parser.add_argument("--noreload", action="store_true", help="do not reload when files change")
         parser.add_argument("--nostatic", action="store_true", help="do not serve static files")
         parser.add_argument("--insecure", action="store_true", help="serve static files without DEBUG too")
@@ -50,24 +65,57 @@ class Command(BaseCommand):
         mine, self.server_words = split(argv[2:])
         super().run_from_argv([*argv[:2], *mine])
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Called by Django: make the checks, then handle()."""
+        self.reloads = settings.DEBUG and not options["noreload"]
+        said: str | None = super().execute(*args, **options)
+        return said
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """As Django does. What is wrong is no reason to end where the next edit may put it right."""
+        with self._forgiving():
+            super().check(*args, **options)
+
+    def check_migrations(self) -> None:
+        """As Django does; the same holds."""
+        with self._forgiving():
+            super().check_migrations()
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:
+            if not self.reloads:
+                raise
+            if isinstance(fault, CommandError):
+                self.stderr.write(str(fault), lambda text: text)
+            else:
+                self.stderr.write(traceback.format_exc())
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Become prefork. Checks of system and migrations have been made."""
         del args
         if not settings.DEBUG and not settings.ALLOWED_HOSTS:
             raise CommandError("You must set settings.ALLOWED_HOSTS if DEBUG is False.")
+        loaded = configured(self.server_words)
+        folders = importing(loaded)
         words = [
             *binding(options["addrport"], ipv6=options["ipv6"]),
-            *reloading(options),
-            *importing(options),
+            *(("--reload",) if self.reloads else ()),
+            *developing(loaded, nothreading=options["nothreading"]),
+            *pythonpath(folders),
             *self.server_words,
             application(options),
         ]
+        environ = program.environment(
+            paths=unsayable(folders), watched=watched(loaded) if self.reloads else {}
+        )
         for connection in connections.all(initialized_only=True):
             connection.close()
         self.stdout.flush()
         self.stderr.flush()
-        program = str(Path(sysconfig.get_path("scripts")) / "prefork")
-        os.execv(sys.executable, [sys.executable, program, *words])
+        os.execve(sys.executable, program.command(words), environ)
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -114,21 +162,50 @@ def binding(addrport: str | None, *, ipv6: bool) -> Iterator[str]:
     yield from ("-b", f"{'0.0.0.0' if host == '0' else host}:{found['port']}")
 
 
-def reloading(options: dict[str, Any]) -> Iterator[str]:
-    """--reload in DEBUG. Templates are watched too: Django keeps what it has compiled."""
-    if not settings.DEBUG or options["noreload"]:
+def configured(words: Sequence[str]) -> Loaded | None:
+    """What files, environment and these words say already; None where that is wrong: prefork will say it."""
+    try:
+        return load(command_line.parse(words), os.environ, directory())
+    except ConfigError:
+        return None
+
+
+def developing(loaded: Loaded | None, *, nothreading: bool) -> Iterator[str]:
+    """Options that make prefork with DEBUG what runserver is, where nothing else is said."""
+    if nothreading:
+        yield from ("--threads", "1")
+    if loaded is None or not settings.DEBUG:
         return
-    yield "--reload"
-    for folder in template_folders():
-        yield from ("--reload-extra-file", f"{folder}/**/*")
+    unsaid = {name for name, origin in loaded.origins.items() if origin == DEFAULT}
+    if not nothreading and {"threads", "worker_class"} <= unsaid:
+        yield from ("--threads", THREADS)
+    if "timeout" in unsaid:
+        yield from ("--timeout", "0")
+    if "accesslog" in unsaid:
+        yield from ("--access-logfile", "-")
+        if "access_log_format" in unsaid:
+            yield from ("--access-logformat", LINE)
+
+
+def watched(loaded: Loaded | None) -> dict[str, Sequence[str]]:
+    """What --reload looks at: the project, wherever it was started from, and its templates, since Django
+    keeps what it has compiled. No options: those replace what a configuration file says, and split commas."""
+    roots = program.project_roots()
+    if loaded is not None and loaded.origins["chdir"] != DEFAULT:
+        roots.append(loaded.settings.chdir)
+    return {"roots": roots, "patterns": template_folders()}
 
 
 def template_folders() -> list[str]:
     """Where the project's own templates lie; not those of installed packages, which do not change."""
     from django.template import engines
 
+    try:
+        found = engines.all()
+    except Exception:  # a broken tag library: the checks have told
+        return []
     folders: list[str] = []
-    for engine in engines.all():
+    for engine in found:
         for folder in (*engine.dirs, *getattr(engine, "template_dirs", ())):
             path = str(Path(folder).absolute())
             if "site-packages" not in path and path not in folders and Path(path).is_dir():
@@ -136,12 +213,25 @@ def template_folders() -> list[str]:
     return folders
 
 
-def importing(options: dict[str, Any]) -> Iterator[str]:
-    """Import from where manage.py does: its own folder, and what --pythonpath added before that."""
-    folders = [options.get("pythonpath"), str(Path(sys.argv[0]).absolute().parent)]
-    found = dict.fromkeys(folder for folder in folders if folder and folder != str(Path.cwd()))
-    if found:
-        yield from ("--pythonpath", ",".join(found))
+def importing(loaded: Loaded | None) -> list[str]:
+    """Folders to import from, as manage.py does, before those of prefork's own settings; none where that is
+    the working directory alone, as prefork has it anyway."""
+    folders = program.folders()
+    if set(folders) <= {directory()}:
+        return []
+    said = loaded.settings.pythonpath if loaded is not None else ()
+    return [*folders, *said]
+
+
+def pythonpath(folders: Sequence[str]) -> Iterator[str]:
+    """--pythonpath, where it can say them."""
+    if folders and not unsayable(folders):
+        yield from ("--pythonpath", ",".join(folders))
+
+
+def unsayable(folders: Sequence[str]) -> Sequence[str]:
+    """All of them if one has a comma in its name: then they go into PYTHONPATH, in their order."""
+    return folders if any("," in folder for folder in folders) else ()
 
 
 def application(options: dict[str, Any]) -> str:
