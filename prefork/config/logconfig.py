@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
+from .logdefaults import completed
 from .parse import Refused, near
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
@@ -24,10 +25,10 @@ _SECTIONS = ("formatters", "filters", "handlers", "loggers")
 
 
 def judge(table: Mapping[str, Any]) -> None:
-    """Raise Refused for what dictConfig would refuse."""
-    version = table.get("version", 1)  # 1 where it is not said
-    if version != 1:
-        raise Refused(f"version is {version!r}, only 1 is known", final=True)
+    """Raise Refused for what dictConfig would refuse, once the table is completed as at the start."""
+    table = completed(table)
+    if table["version"] != 1:
+        raise Refused(f"version is {table['version']!r}, only 1 is known", final=True)
     if table.get("incremental"):
         return  # about loggers and handlers that others have made
     made = {section: _named(table, section) for section in _SECTIONS}

@@ -17,6 +17,8 @@ GOOD = {
     "no list": {"handlers": [], "root": {}},
     "version": {"version": 1},
     "incremental": {"incremental": True, "loggers": {"a": {"level": "INFO", "handlers": ["none"]}}},
+    "gunicorn's own": {"loggers": {"shop": {"handlers": ["console", "error_console"]}}},
+    "gunicorn's formatter": {"handlers": {"h": {**STREAM, "formatter": "generic"}}},
     "whole": {
         "version": 1,
         "formatters": {
@@ -103,10 +105,11 @@ def test_wrong(name):
 
 APPLY = """
 import json, logging.config, sys
+from prefork.config.logdefaults import completed
 
 for name, table in json.load(sys.stdin).items():
     try:
-        logging.config.dictConfig({"version": 1, **table})
+        logging.config.dictConfig(completed(table))
     except Exception:
         print("refused", name)
     else:
