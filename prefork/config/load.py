@@ -82,7 +82,10 @@ def load(line: argv.Line, environ: Mapping[str, str], directory: str) -> Loaded:
     _from_weak_environment(values, environ)
     settings, notes = sanity.resolve(values.values, values.origins, directory, environ)
     if _GUNICORN_ARGUMENTS in environ and _ARGUMENTS not in environ:
-        notes.append(f"{_GUNICORN_ARGUMENTS} is set, but prefork reads {_ARGUMENTS}")
+        notes.append(
+            f"{_GUNICORN_ARGUMENTS} is set and counts for nothing: prefork reads {_ARGUMENTS} "
+            f"(listening on {', '.join(settings.bind)})"
+        )
     return Loaded(
         settings,
         values.origins,

@@ -167,7 +167,10 @@ class TestPlatform:
         assert made.settings == loaded().settings
 
     def test_gunicorns_arguments_are_not_lost_silently(self, loaded):
-        assert "GUNICORN_CMD_ARGS" in loaded(environ={"GUNICORN_CMD_ARGS": "-w 3"}).notes[0]
+        said = "GUNICORN_CMD_ARGS is set and counts for nothing: prefork reads PREFORK_CMD_ARGS"
+        assert loaded(environ={"GUNICORN_CMD_ARGS": "-b :80"}).notes == (
+            f"{said} (listening on 127.0.0.1:8000)",
+        )
         assert loaded(environ={"GUNICORN_CMD_ARGS": "-w 3", "PREFORK_CMD_ARGS": "-w 4"}).notes == ()
 
 
