@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from ast import AST, ClassDef, FunctionDef, Name, Store, alias, iter_child_nodes, parse
+from collections.abc import Iterator
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from traceback import extract_tb, format_exception
@@ -28,7 +31,7 @@ def path_given(wanted: Target) -> str:
     """A file's path stands where a module's name belongs."""
     path = Path(wanted.module)
     module = path.with_suffix("") if path.suffix == ".py" else path
-    name = wanted.expression or _likely_name(path)
+    name = wanted.expression or _likely(_made(path)) or "application"
     folder = ""
     if path.is_absolute() or ".." in path.parts:
         folder, module = f"--chdir {module.parent} ", Path(module.name)
@@ -38,11 +41,14 @@ def path_given(wanted: Target) -> str:
 
 def import_failed(wanted: Target, fault: BaseException) -> str:
     """The module is missing, or importing it raised."""
+    if not wanted.module.strip("."):
+        given = f"{wanted.module!r} is a folder, but an application is named by its module"
+        return f"{given}, such as project.wsgi{_there()}"
     if isinstance(fault, ModuleNotFoundError) and _is_itself(wanted, fault):
         return _module_missing(wanted, str(fault.name))
     message = f"importing {wanted.module} in {_cwd()} failed: {_place(fault)}"
     if isinstance(fault, ModuleNotFoundError) and fault.name:
-        return f"{message}imports {fault.name!r}, which is not installed for {sys.executable}"
+        return f"{message}imports {fault.name!r}, {_why_not_there(fault.name)}"
     return f"{message}{in_words(fault)}"
 
 
@@ -76,10 +82,11 @@ def callable_nearby(wanted: Target, module: Any) -> str:
     for name in candidates:
         if name != wanted.names[0]:
             return _meant(f"{wanted.module}:{name}")
-    inside = [each.name for each in iter_modules(getattr(module, "__path__", ()))]
-    for name in MODULES:
-        if name in inside:
-            return _meant(f"{wanted.module}.{name}")
+    for name, made in _modules_inside(module):
+        if wanted.names[0] in made:
+            return _meant(_told(f"{wanted.module}.{name}", wanted.names[0]))
+        if likely := _likely(made):
+            return _meant(_told(f"{wanted.module}.{name}", likely))
     return ""
 
 
@@ -135,17 +142,48 @@ def _module_missing(wanted: Target, name: str) -> str:
     message = f"there is no module {name!r} in {place}"
     if parent and last in vars(sys.modules[parent]):
         return message + _meant(f"{parent}:{last}")
+    if below := _folder_below(wanted.module):
+        return f"{message}; it is in {below}: say --chdir {below}"
     if close := get_close_matches(last, names, 1):
         meant = f"{parent}.{close[0]}" if parent else close[0]
         return message + _meant(wanted.text.replace(name, meant, 1))
-    if below := _folder_below(wanted.module):
-        return f"{message}; it is in {below}: say --chdir {below}"
     elsewhere = {each.name for each in iter_modules(_own_folders())}
     if not parent and (close := get_close_matches(last, elsewhere, 1)):
         return message + _meant(wanted.text.replace(name, close[0], 1))
-    if not parent and names:
-        return f"{message}; there are {', '.join(sorted(names)[:8])}"
-    return message
+    return message if parent else message + _there()
+
+
+def _there() -> str:
+    """ "; there are shop, views", the modules of the working directory, or nothing."""
+    names = sorted(each.name for each in iter_modules([_cwd()]))
+    return f"; there are {', '.join(names[:8])}" if names else ""
+
+
+def _why_not_there(name: str) -> str:
+    """Of a missing module that the application imports: a package's own file, or somebody else's package."""
+    parent, _, last = name.rpartition(".")
+    folder = _folder_of(parent)
+    if folder is None:
+        return f"which is not installed for {sys.executable}"
+    if not folder.is_dir():
+        return f"but {parent} ({_shown(str(folder))}) is no package"
+    close = get_close_matches(last, [each.name for each in iter_modules([str(folder)])], 1)
+    return f"which is not in {_shown(str(folder))}{_meant(f'{parent}.{close[0]}') if close else ''}"
+
+
+def _folder_of(package: str) -> Path | None:
+    """Where a package lies, or the file of what is none, by looking and not by importing: where its import
+    has failed it is in sys.modules no more. None where there is nothing of that name."""
+    top, *rest = package.split(".")
+    try:
+        spec = find_spec(top) if top else None
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    folders = [Path(folder, *rest) for folder in spec.submodule_search_locations or ()]
+    places = [*folders, *(folder.with_suffix(".py") for folder in folders), Path(spec.origin or "")]
+    return next((place for place in places if place.is_dir() or place.is_file()), None)
 
 
 def _own_folders() -> list[str]:
@@ -163,14 +201,43 @@ def _folder_below(module: str) -> str:
     return ""
 
 
-def _likely_name(path: Path) -> str:
-    """The name that a file gives its application, by the beginnings of its lines."""
+def _modules_inside(package: Any) -> Iterator[tuple[str, set[str]]]:
+    """Modules of a package in which applications are, with the names that they have."""
+    inside = {each.name for each in iter_modules(getattr(package, "__path__", ()))}
+    for name in MODULES:
+        for folder in package.__path__ if name in inside else ():
+            yield name, _made(Path(folder, name)) | _made(Path(folder, f"{name}.py"))
+
+
+def _made(path: Path) -> set[str]:
+    """The names that a file, or a package's folder, makes: read, and not imported."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        text = ""
-    made = {line.partition("=")[0].strip() for line in text.splitlines() if "=" in line}
-    return next((name for name in APPLICATIONS if name in made), "application")
+        tree = parse((path / "__init__.py" if path.is_dir() else path).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    made: set[str] = set()
+    rest: list[AST] = [tree]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, FunctionDef | ClassDef):
+            made.add(node.name)  # what is made inside is its own
+        elif isinstance(node, alias):
+            made.add(node.asname or node.name)
+        else:
+            if isinstance(node, Name) and isinstance(node.ctx, Store):
+                made.add(node.id)
+            rest.extend(iter_child_nodes(node))
+    return made
+
+
+def _likely(made: set[str]) -> str:
+    """The one of these names that an application has, or a call of what makes it; "" when there is none."""
+    found = (*(name for name in APPLICATIONS if name in made), *(f"{n}()" for n in FACTORIES if n in made))
+    return found[0] if found else ""
+
+
+def _told(module: str, name: str) -> str:
+    return module if name == "application" else f"{module}:{name}"
 
 
 # Things.

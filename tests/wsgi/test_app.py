@@ -197,6 +197,24 @@ def test_the_module_is_one_folder_down() -> None:
     assert str(failure("project.wsgi")).endswith("; it is in backend: say --chdir backend")
 
 
+def test_what_is_one_folder_down_counts_before_what_is_like_it() -> None:
+    write("pkg/wsgi.py", "application = print")
+    write("src/srcpkg/wsgi.py", "app = print")
+    assert str(failure("srcpkg.wsgi:app")).endswith("; it is in src: say --chdir src")
+
+
+@pytest.mark.parametrize("target", [".", "..", ".:app"])
+def test_a_folder_given(target: str) -> None:
+    write("shop/wsgi.py", "")
+    write("views.py")
+    write("shop/__init__.py")
+    path = target.partition(":")[0]
+    assert str(failure(target)) == (
+        f"{path!r} is a folder, but an application is named by its module, such as project.wsgi; "
+        "there are shop, views"
+    )
+
+
 def test_a_dot_where_a_colon_belongs() -> None:
     write("site_.py", SITE)
     error = failure("site_.app")
@@ -230,6 +248,26 @@ def test_paths(target: str, meant: str) -> None:
     assert "site_" not in sys.modules, "nothing was imported to find that out"
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("def app(environ, start_response): return []", "app"),
+        ("class application: pass", "application"),
+        ("from shop import app", "app"),
+        ("import shop as wsgi_app", "wsgi_app"),
+        ("app: object = print", "app"),
+        ("if True:\n  app = print", "app"),
+        ("def run():\n  app = print\n  def application(): pass", "application"),
+        ("def create_app():\n  app = print\n  return app", "create_app()"),
+        ("x = dict(app=1); y = app == 2", "application"),
+        ("app = (", "application"),
+    ],
+)
+def test_the_likely_name_in_a_file(text: str, name: str) -> None:
+    write("good.py", text)
+    assert str(failure("good.py")).endswith(f"; did you mean good:{name}?")
+
+
 def test_a_module_whose_name_is_py() -> None:
     write("pack/py.py", "application = print")
     assert load("pack.py") is print
@@ -257,6 +295,32 @@ def test_a_submodule_of_its_own_package_is_missing() -> None:
     write("project/__init__.py")
     write("project/wsgi.py", "import project.setings\n")
     assert "project/wsgi.py, line 1: imports 'project.setings'" in str(failure("project.wsgi"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from .missing import app", "imports 'project.missing', which is not in project"),
+        ("from .setings import DEBUG", "which is not in project; did you mean project.settings?"),
+        ("import project.part.gone", "imports 'project.part.gone', which is not in project/part"),
+        ("import project.settings.deep", "but project.settings (project/settings.py) is no package"),
+        ("import project.nowhere.deep", "imports 'project.nowhere', which is not in project"),
+        ("import json.nope", "imports 'json.nope', which is not in "),
+        ("import nope.deep", f"imports 'nope', which is not installed for {sys.executable}"),
+    ],
+)
+@pytest.mark.parametrize("file", ["project/__init__.py", "project/wsgi.py"])
+def test_an_own_module_is_missing(file: str, text: str, said: str) -> None:
+    """It is no package that could be installed."""
+    write("project/__init__.py")
+    write("project/settings.py")
+    write("project/part/__init__.py")
+    write("project/wsgi.py", "application = print")
+    write(file, text)
+    message = str(failure("project.wsgi"))
+    assert f"{file}, line 1: " in message
+    assert said in message
+    assert said.endswith(" ") or message.endswith(said)
 
 
 def test_the_package_itself_fails() -> None:
@@ -345,7 +409,16 @@ def test_a_folder_is_a_module_too() -> None:
     )
     write("pack/__init__.py")
     write("pack/app.py", "app = print")
-    assert str(failure("pack:app")) == "pack (from pack/__init__.py) has no 'app'; did you mean pack.app?"
+    assert str(failure("pack:app")) == (
+        "pack (from pack/__init__.py) has no 'app'; did you mean pack.app:app?"
+    )
+    write("shop/__init__.py")
+    write("shop/wsgi.py", "number = 1")
+    write("shop/main.py", "def create_app(): pass")
+    assert str(failure("shop")).endswith("has no 'application'; did you mean shop.main:create_app()?")
+    write("shop/wsgi.py", "application = server = print")
+    assert str(failure("shop:server")).endswith("; did you mean shop.wsgi:server?")
+    assert str(failure("shop:app")).endswith("; did you mean shop.wsgi?")
 
 
 def test_from_elsewhere_the_place_is_said_in_full(tmp_path_factory: pytest.TempPathFactory) -> None:
