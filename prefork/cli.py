@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code: 0, 1 (running failed), 2 (settings), 3 (no worker could boot)
     or 4 (the application could not be imported)."""
     words = sys.argv[1:] if argv is None else list(argv)
+    _open_streams()
     try:
         return _run(words)
     except PreforkError as fault:
@@ -60,10 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _open_streams() -> None:
+    """Descriptors 0 to 2 lead somewhere, if only to /dev/null: whatever is opened next would get such a
+    number, and be taken for a standard stream."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+
+
 def _tell(fault: PreforkError) -> int:
-    if isinstance(fault, AppLoadError | BootError) and fault.detail:
-        print(fault.detail.rstrip(), file=sys.stderr)
-    print(f"prefork: error: {fault}", file=sys.stderr)
+    from .net.streams import complain
+
+    complain(str(fault), fault.detail if isinstance(fault, AppLoadError | BootError) else "")
     if "LISTEN_FDNAMES" in os.environ:
         from .master.upgrade import say_failure
 
@@ -107,7 +120,12 @@ def _command(name: str, words: list[str]) -> int:
 def _version() -> int:
     from . import __version__
 
-    print(f"prefork {__version__}")
+    try:
+        print(f"prefork {__version__}", flush=True)
+    except OSError:
+        from .net import streams
+
+        streams.say("")  # fails as well, and says why
     return 0
 
 
@@ -115,12 +133,11 @@ def _help() -> int:
     import shutil
 
     from .config.render import help_text
+    from .net import streams
 
     width = min(110, max(80, shutil.get_terminal_size().columns))
-    print(
-        help_text({name: command.summary for name, command in COMMANDS.items() if command.module}, width),
-        end="",
-    )
+    commands = {name: command.summary for name, command in COMMANDS.items() if command.module}
+    streams.say(help_text(commands, width), end="")
     return 0
 
 
@@ -155,8 +172,9 @@ def _check_addresses(loaded: Loaded) -> None:
 
 def _print(loaded: Loaded) -> None:
     from .config.render import config_text
+    from .net import streams
 
-    print(config_text(loaded), end="")
+    streams.say(config_text(loaded), end="")
 
 
 def _serve(loaded: Loaded) -> int:
@@ -168,6 +186,7 @@ def _serve(loaded: Loaded) -> int:
     # For unix sockets with relative paths. All other paths are absolute by now.
     os.chdir(settings.chdir)
     from .master.master import Master
+    from .net import streams
     from .telemetry.log import setup
     from .worker.base import preload, run_worker
 
@@ -177,25 +196,33 @@ def _serve(loaded: Loaded) -> int:
         application(again.settings)
         return again.settings
 
-    return Master(
-        settings,
-        run_worker=run_worker,
-        preload=preload,
-        program=program,
-        log=setup(settings),
-        read_settings=read_settings,
-        notes=loaded.notes,
-    ).run()
+    try:
+        return Master(
+            settings,
+            run_worker=run_worker,
+            preload=preload,
+            program=program,
+            log=setup(settings),
+            read_settings=read_settings,
+            notes=loaded.notes,
+        ).run()
+    finally:
+        streams.forsake()
 
 
 def _check(loaded: Loaded) -> int:
     """Import the application as a worker would, in a child process: what importing it starts or opens must
     not stay in a process that only looks."""
+    import signal
+
+    from .net import streams
+
     app = application(loaded.settings)
     for note in loaded.notes:
         print(f"prefork: {note}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
+    # Ignored by whoever started us, it would take the child away before it is waited for (waitpid(2)).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -210,12 +237,13 @@ def _check(loaded: Loaded) -> int:
     if code < 0:
         raise AppLoadError(f"{app}: importing it ended the process by signal {-code}")
     if code == 0:
-        print(f"prefork: the configuration is good, and {app} can be imported")
+        streams.say(f"prefork: the configuration is good, and {app} can be imported")
     return code
 
 
 def _import(settings: Settings) -> int:
     """In the child: 0, or 4 with the reason on stderr."""
+    from .net import streams
     from .worker.check import import_app
 
     code = 0
@@ -224,10 +252,9 @@ def _import(settings: Settings) -> int:
     except PreforkError as fault:
         code = _tell(fault)
     except SystemExit as end:
-        print(f"prefork: error: {settings.wsgi_app}: importing it ended the process: {end}", file=sys.stderr)
+        streams.complain(f"{settings.wsgi_app}: importing it ended the process: {end}")
         code = 4
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
     return code
 
 

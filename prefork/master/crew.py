@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..net import channel, signals
+from ..net import channel, signals, streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,8 +70,13 @@ class Crew:
     def expect(self, slot: int, facade: hooks.Worker, orders: Iterable[bytes] = ()) -> socket.socket:
         """A mold will make the worker; return what is to be its end of the channel. Raises OSError."""
         ours, theirs = channel.pair()
-        for order in orders:
-            ours.send(order)
+        try:
+            for order in orders:
+                ours.send(order)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         self._join(slot, ours, facade)
         return theirs
 
@@ -191,8 +195,7 @@ def spawn_all(ends: Sequence[socket.socket], be_child: Callable[[int], NoReturn]
     One right behind the other: what this process writes to between two forks, if only a reference count, is a
     page that the two children do not share. Made one at a time, a worker had 0.2 MB more of its own.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams.flush()
     pids: list[int | OSError] = []
     # Until the child has let go of the pipe of signals that it shares with the master, see signals.py.
     signals.block()

@@ -11,7 +11,6 @@ import math
 import os
 import select
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable
 from ..config import hooks
 from ..engine.scoreboard import Scoreboard, WorkerState
 from ..errors import PreforkError
-from ..net import channel, notify, signals, systemd
+from ..net import channel, notify, signals, streams, systemd
 from ..net.channel import Boot
 from ..net.listener import Listener
 from ..net.signals import Signals
@@ -158,7 +157,7 @@ class Master:
             if self._launch is None:
                 raise
             # The command that waits would be gone before its caller has read why.
-            print(f"prefork: error: {fault}", file=sys.stderr, flush=True)
+            streams.complain(str(fault))
             self._exit_code = fault.exit_code
         finally:
             self._close()
@@ -168,7 +167,7 @@ class Master:
     def _tell_launcher(self, exit_code: int) -> None:
         """Why a daemon could not boot stands in its log; say it at the terminal it was started from, too."""
         if self._launch is not None and exit_code and self.settings.errorlog != "-" and self._trouble.cause:
-            print(f"prefork: error: {self._trouble.cause}", file=sys.stderr, flush=True)
+            streams.complain(self._trouble.cause)
 
     # Start and end
 

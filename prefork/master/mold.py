@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
-import sys
 import time
 
 from ..errors import PreforkError
-from ..net import channel
+from ..net import channel, streams
 from . import unsafe
 
 TYPE_CHECKING = False
@@ -86,8 +86,7 @@ class Mold:
         return slot, age, theirs
 
     def _make(self, slot: int, age: int, theirs: socket.socket, app: App | None) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        streams.flush()
         try:
             between = os.fork()
         except OSError as error:

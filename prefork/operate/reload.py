@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from ..errors import ConfigError, PreforkError
-from ..net import control
+from ..net import control, streams
 from . import running
 
 TYPE_CHECKING = False
@@ -32,7 +31,7 @@ def run(words: list[str]) -> int:
     wait, named = False, []
     for word in words:
         if word in ("-h", "--help"):
-            print(USAGE)
+            streams.say(USAGE)
             return 0
         if word == "--wait":
             wait = True
@@ -56,22 +55,21 @@ def _tell(said: dict[str, Any], wait: bool, took: float) -> int | None:
         case "started":
             if wait:
                 return None
-            print(f"prefork: generation {said['generation']} is being built")
+            streams.say(f"prefork: generation {said['generation']} is being built")
             return 0
         case "watched":
-            print(
+            streams.say(
                 f"prefork: generation {said['generation']} serves with {_workers(said)} after {took:.2f} s,"
-                f" and is watched for {said['seconds']:g} s (bake)",
-                flush=True,
+                f" and is watched for {said['seconds']:g} s (bake)"
             )
             return None
         case "done":
-            print(f"prefork: generation {said['generation']} serves with {_workers(said)} after {took:.2f} s")
+            streams.say(
+                f"prefork: generation {said['generation']} serves with {_workers(said)} after {took:.2f} s"
+            )
             return 0
         case _:
-            if said.get("detail"):
-                print(said["detail"].rstrip(), file=sys.stderr)
-            print(f"prefork: error: reload {said['state']}: {said['cause']}", file=sys.stderr)
+            streams.complain(f"reload {said['state']}: {said['cause']}", said.get("detail", ""))
             return int(said["exit_code"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ConfigError, PreforkError
-from ..net import control
+from ..net import control, streams
 from ..telemetry import status
 from . import running
 
@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
     as_json, named = False, []
     for word in words:
         if word in ("-h", "--help"):
-            print(USAGE)
+            streams.say(USAGE)
             return 0
         if word == "--json":
             as_json = True
@@ -39,7 +39,8 @@ def run(words: list[str]) -> int:
     if len(named) > 1:
         raise ConfigError(f"one server is asked, not {len(named)}: {' '.join(named)}")
     for said in control.ask(running.find(named[0] if named else None), "status"):
-        print(status.as_json(said) if as_json else _head(said["server"]) + status.as_text(said), end="")
+        text = status.as_json(said) if as_json else _head(said["server"]) + status.as_text(said)
+        streams.say(text, end="")
         return 0 if said["server"]["serving"] else 1
     raise PreforkError("the server has ended")
 

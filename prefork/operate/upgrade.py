@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from ..errors import ConfigError, PreforkError
-from ..net import control
+from ..net import control, streams
 from . import running
 
 USAGE = """\
@@ -25,7 +24,7 @@ settings were refused; 3 a worker could not boot; 4 the application could not be
 def run(words: list[str]) -> int:
     """The exit code. Raises PreforkError."""
     if words in (["-h"], ["--help"]):
-        print(USAGE)
+        streams.say(USAGE)
         return 0
     for word in words:
         if word.startswith("-"):
@@ -35,10 +34,8 @@ def run(words: list[str]) -> int:
     began = time.monotonic()
     for said in control.ask(running.find(words[0] if words else None), "upgrade"):
         if said["state"] == "done":
-            print(f"prefork: pid {said['pid']} has taken over after {time.monotonic() - began:.2f} s")
+            streams.say(f"prefork: pid {said['pid']} has taken over after {time.monotonic() - began:.2f} s")
             return 0
-        if said.get("detail"):
-            print(said["detail"].rstrip(), file=sys.stderr)
-        print(f"prefork: error: upgrade {said['state']}: {said['cause']}", file=sys.stderr)
+        streams.complain(f"upgrade {said['state']}: {said['cause']}", said.get("detail", ""))
         return int(said["exit_code"])
     raise PreforkError("the server has ended")

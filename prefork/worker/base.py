@@ -19,7 +19,7 @@ from select import POLLHUP, poll  # bound before gevent takes poll away
 from ..config import hooks
 from ..engine.scoreboard import WorkerState
 from ..errors import AppLoadError, BootError, PreforkError
-from ..net import channel, signals
+from ..net import channel, signals, streams
 from ..net.signals import Signals
 from ..wsgi.app import load
 
@@ -352,10 +352,9 @@ class Worker:
             import atexit
 
             atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
         except Exception:
             self.log.exception("worker %d: at exit", os.getpid())
+        streams.flush()
         return code
 
     # Helpers
