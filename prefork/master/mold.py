@@ -48,6 +48,7 @@ class Mold:
         self._log = log
         self._preload = preload
         self._work = work
+        self._on_child: Any = None
 
     def run(self) -> int:
         """Import, then make workers until the master hangs up; return the exit code."""
@@ -60,6 +61,7 @@ class Mold:
             self._say(channel.failed(fault))
             return fault.exit_code
         _die_with_the_master()  # again: a change of user takes it back (prctl(2))
+        self._keep_children()
         for line in unsafe.report(before):
             self._log.warning("preload: after the import %s", line)
         # What is alive now stays: a collection in a worker must not touch it, or its pages are copied.
@@ -70,6 +72,14 @@ class Mold:
         while order := self._next():
             self._make(*order, app)
         return 0
+
+    def _keep_children(self) -> None:
+        """What the application does about SIGCHLD is for its workers. Here, and in the processes between, a
+        child that ends has to stay until it is waited for: the master would never hear of a worker that died
+        early."""
+        self._on_child = signal.getsignal(signal.SIGCHLD)
+        if self._on_child is not None:  # set by C code: cannot be set again
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def _next(self) -> tuple[int, int, socket.socket] | None:
         """Wait for an order: (slot, age, the worker's end of its channel). None: the master has hung up."""
@@ -94,8 +104,7 @@ class Mold:
         else:
             if between == 0:
                 self._be_between(slot, age, theirs, app)
-            _, status = os.waitpid(between, 0)
-            code = os.waitstatus_to_exitcode(status)
+            code = _end_of(between)
             if code == 0:
                 self._say(channel.DONE)
             else:
@@ -109,6 +118,8 @@ class Mold:
         try:
             if os.fork() == 0:
                 self._channel.close()
+                if self._on_child is not None:
+                    signal.signal(signal.SIGCHLD, self._on_child)
                 theirs.send(channel.BORN + b" %d" % os.getpid())
                 self._work(slot, age, theirs, app)
             code = 0
@@ -124,9 +135,17 @@ class Mold:
             pass  # the master is dead; EOF follows
 
 
+def _end_of(between: int) -> int:
+    """Wait for that child; its exit code, or the number of the signal that killed it, below 0."""
+    try:
+        _, status = os.waitpid(between, 0)
+    except ChildProcessError:
+        return 0  # reaped by a thread or a handler in C. Was no worker born, its channel tells the master.
+    return os.waitstatus_to_exitcode(status)
+
+
 def _die_with_the_master() -> None:
     """A mold is of no use without its master, and holds the listeners: the kernel ends it."""
     import ctypes
-    import signal
 
     ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from launcher import Server, until
+from launcher import Server, program, until
 from procfs import children, session, state, title
 from rawclient import Closed
 
@@ -264,3 +265,29 @@ def proportional(pid: int) -> int:
     """The process's share of memory, in kB: a page that n processes share counts 1/n for each."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(re.findall(r"^Pss:\s+(\d+)", text, re.M)[0])
+
+
+def test_sigchld_ignored(start: Start, project: Project) -> None:
+    """By who starts the server, and by the application: the mold cannot wait for what it forks."""
+    project.write(
+        f"import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n{APP}".replace(
+            "MARK}", "signal.getsignal(signal.SIGCHLD).name}"
+        )
+    )
+    ignoring = ["sh", "-c", 'trap "" CHLD; exec "$0" "$@"', *program()]
+    server = start("--preload", executable=ignoring)
+    word, pid = answer(server)
+    assert word == "SIG_IGN"
+    os.kill(pid, signal.SIGKILL)
+    server.stderr.wait("was killed by SIGKILL")
+    answer(server)
+    server.pardon()
+    server.stop()  # hears of the next worker's death, too, however early
+    checked = subprocess.run(
+        [*ignoring, "site_app:app", "--check-config"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
