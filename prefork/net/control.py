@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "prefork/"
+PATIENCE = 10.0  # seconds; a master that reads a slow configuration file answers nobody meanwhile
 _DIGITS = 9  # of a pid: pid_t has 31 bits
 LINE_LIMIT = 256  # bytes of what a command sends
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -101,24 +102,49 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     return pid, uid
 
 
-def ask(pid: int, word: str) -> Iterator[dict[str, Any]]:
-    """Say the word to the master with that pid; yield its answers until it closes. Raises PreforkError."""
+def ask(pid: int, word: str, patience: float = PATIENCE) -> Iterator[dict[str, Any]]:
+    """Say the word to the master with that pid; yield its answers until it closes. Raises PreforkError, also
+    when it is stopped (SIGSTOP) and so says nothing for `patience` seconds; "status" it has to answer in that
+    time in any case, while the outcome of an order may take as long as it does."""
     import json
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(patience)
         try:
             connection.connect(name(pid))
             answering, _ = peer(connection)
             if answering != pid:
                 raise PreforkError(f"the name of pid {pid} is held by pid {answering}: it is not asked")
             connection.sendall(word.encode() + b"\n")
-            with connection.makefile("rb") as file:
-                for line in file:
+            said = b""
+            while data := _receive(connection, pid, patient=word != "status"):
+                *lines, said = (said + data).split(b"\n")
+                for line in lines:
                     yield json.loads(line)
         except ConnectionRefusedError:
             raise PreforkError(f"no prefork runs as pid {pid}, or none that can be asked") from None
+        except TimeoutError:
+            why = ": it is stopped (SIGSTOP)" if _is_stopped(pid) else ""
+            raise PreforkError(f"pid {pid} has not answered for {patience:g} s{why}") from None
         except OSError as error:
             raise PreforkError(f"pid {pid} cannot be asked: {error.strerror}") from None
+
+
+def _receive(connection: socket.socket, pid: int, *, patient: bool) -> bytes:
+    while True:
+        try:
+            return connection.recv(1 << 16)
+        except TimeoutError:
+            if not patient or _is_stopped(pid):
+                raise
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b")")[2].split()[0] in b"Tt"
+    except OSError:
+        return False
 
 
 def running() -> list[int]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from launcher import program, until
+from procfs import state
 
+from prefork.errors import PreforkError
 from prefork.net import control
 
-from .conftest import Project, Start, answer, settled
+from .conftest import APP, Project, Start, answer, settled
 
 
 @dataclass
@@ -154,6 +158,29 @@ def test_status_while_nobody_serves_yet(start: Start, project: Project) -> None:
     assert ": starting; generation 1, 0 of 2 workers serve" in done.out
 
 
+@pytest.mark.parametrize("word", ["status", "reload"])
+def test_a_master_that_is_stopped(start: Start, word: str) -> None:
+    server = start(workers=1)
+    server.send_signal(signal.SIGSTOP)
+    until(lambda: state(server.pid) == "T", "it is stopped")
+    with pytest.raises(PreforkError, match=rf"^pid {server.pid} has not answered for 0\.1 s: it is stopped"):
+        next(control.ask(server.pid, word, patience=0.1))
+    server.send_signal(signal.SIGCONT)
+    if word == "reload":  # it was heard, all the same
+        settled(server, 2)
+
+
+def test_an_outcome_is_waited_for(start: Start, project: Project) -> None:
+    """However long it takes, where the master is only busy."""
+    server = start(workers=1)
+    os.mkfifo(project.folder / "gate")
+    project.write(f"import os\nwith open('gate') as gate:\n    gate.read()\n{APP}")
+    answers = control.ask(server.pid, "reload", patience=0.05)
+    assert next(answers)["state"] == "started"
+    threading.Timer(0.5, (project.folder / "gate").write_text, ("",)).start()
+    assert next(answers)["state"] == "done"
+
+
 # Who may ask, and who is asked
 
 
@@ -189,7 +216,11 @@ def test_another_user_is_not_answered(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("nonsense", "holds no process id"), (None, "cannot be read: No such file or directory")],
+    [
+        ("nonsense", "holds no process id"),
+        ("9" * 20, "holds no process id"),
+        (None, "cannot be read: No such file or directory"),
+    ],
 )
 def test_pid_file_that_names_nobody(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "pid"
@@ -207,6 +238,33 @@ def test_words_that_mean_nothing(words: tuple[str, ...]) -> None:
     done = command(*words)
     assert done.code == 2
     assert done.err.startswith("prefork: error: ")
+
+
+def test_a_folder_that_is_gone(start: Start, tmp_path: Path) -> None:
+    start(workers=1), start(workers=1)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir ../gone; exec "$0" "$@"', *program(), "status"],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.match(r"prefork: error: \d+ servers run here \(.*\): name one", done.stderr)
+
+
+def test_what_a_worker_has_worded_is_shown_not_obeyed(start: Start, project: Project) -> None:
+    server = start(workers=1)
+    project.write("raise ValueError('\\0\\x1b[31m\\x9b' + 'x' * 300_000)\n")
+    done = command("reload", server.pid, "--wait")
+    assert done.code == 4
+    *_, line = done.err.splitlines()
+    assert "\\x00\\x1b[31m\\x9b" in line
+    assert len(line) < 1100
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.err)
+    server.pardon()
 
 
 @pytest.mark.parametrize("name", ["status", "reload"])
