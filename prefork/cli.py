@@ -213,6 +213,7 @@ def _serve(loaded: Loaded) -> int:
 def _check(loaded: Loaded) -> int:
     """Import the application as a worker would, in a child process: what importing it starts or opens must
     not stay in a process that only looks."""
+    import mmap
     import signal
 
     from .net import streams
@@ -223,6 +224,8 @@ def _check(loaded: Loaded) -> int:
     streams.flush()
     # Ignored by whoever started us, it would take the child away before it is waited for (waitpid(2)).
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Shared with the child: its exit code can be the import's as well as ours.
+    came_back = mmap.mmap(-1, 1)
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -231,11 +234,14 @@ def _check(loaded: Loaded) -> int:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
+            came_back[0] = True
             os._exit(code)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         raise AppLoadError(f"{app}: importing it ended the process by signal {-code}")
+    if not came_back[0]:
+        raise AppLoadError(f"{app}: importing it ended the process with exit code {code}")
     if code == 0:
         streams.say(f"prefork: the configuration is good, and {app} can be imported")
     return code

@@ -197,6 +197,13 @@ class TestCheckConfig:
         assert code == 4
         assert err == "prefork: error: shop:app: importing it ended the process by signal 9\n"
 
+    @pytest.mark.parametrize("number", [0, 1, 4])
+    def test_importing_ends_the_process(self, run, place, number):
+        (place / "shop.py").write_text(f"import os\nos._exit({number})")
+        code, out, err = run("shop:app", "--check-config")
+        assert (code, out) == (4, "")
+        assert err == f"prefork: error: shop:app: importing it ended the process with exit code {number}\n"
+
     def test_both_print_and_check(self, run, place):
         (place / "shop.py").write_text(self.APP)
         code, out, _ = run("shop:app", "--check-config", "--print-config")
