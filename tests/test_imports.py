@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "prefork"
 # room -> rooms it may import. A room is the first part below prefork: a folder or a module of its own.
 TABLE = {
     "errors": set(),
-    "config": {"errors", "prefork"},
+    "config": {"engine.accessformat", "errors", "prefork"},
     "net": {"errors"},
     "telemetry": {"config", "engine.accessformat", "engine.scoreboard", "errors", "net", "prefork"},
     "engine": {"engine"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .parse import Refused
+from .parse import Refused, Text
 
 TYPE_CHECKING = False  # typing costs every start 3 ms
 if TYPE_CHECKING:
@@ -45,6 +45,23 @@ class Each:
 
     def show(self, value: tuple[str, ...]) -> str:
         return (self.separator or " ").join(value)
+
+
+class Format(Text):
+    """An access log format. The engine, which makes lines of it, judges it."""
+
+    def __init__(self) -> None:
+        super().__init__("FORMAT", "gunicorn's atoms in %(x)s, or json, on one line")
+
+    def parse(self, text: str) -> str:
+        format = super().parse(text)
+        from ..engine.accessformat import compile_format
+
+        try:
+            compile_format(format)
+        except ValueError as fault:
+            raise Refused(str(fault), final=True) from None
+        return format
 
 
 class Target:

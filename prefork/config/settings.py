@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .compound import Each, Logging, PostRequest, Target, Words
+from .compound import Each, Format, Logging, PostRequest, Target, Words
 from .parse import (
     UNLIMITED,
     Choice,
@@ -247,7 +247,7 @@ class Settings(Record):
         "--access-logfile", "logs", default=None, kind=Path("parent", dash="stdout"), change="reload",
         help="a line for each request goes there; -: stdout; none: no access log")
     access_log_format: str = row(
-        "--access-logformat", "logs", default=ACCESS_LOG_FORMAT, kind=Text("FORMAT"),
+        "--access-logformat", "logs", default=ACCESS_LOG_FORMAT, kind=Format(),
         help="gunicorn's atoms in %(x)s, or json")
     errorlog: str = row(
         "--error-logfile --log-file", "logs", default="-", kind=Path("parent", dash="stderr"),

@@ -337,6 +337,37 @@ WRONG = [
 ]
 
 
+ACCESS = "the access log format has "
+WRONG += [
+    (
+        ["--access-logformat", format],
+        {},
+        {},
+        f"access_log_format = {format!r} (command line, --access-logformat): {ACCESS}{said}",
+    )
+    for format, said in (
+        ("%(P)s", "the unknown atom %(P)s; known are h, l, u"),
+        ("%h", "a % that begins no %(atom)s: '%h'"),
+        ("%(h)", "a % that begins no %(atom)s: '%(h)'"),
+        ("%(D)-10s", "'%(D)-' where only %(D)s is known"),
+    )
+]
+WRONG += [
+    (
+        [],
+        {},
+        {"gunicorn__conf__py": "access_log_format = '%(P)s'"},
+        f"access_log_format = '%(P)s' (gunicorn.conf.py): {ACCESS}the unknown atom %(P)s",
+    ),
+    (
+        [],
+        {"PREFORK_ACCESS_LOG_FORMAT": "%h"},
+        {},
+        f"access_log_format = '%h' (PREFORK_ACCESS_LOG_FORMAT): {ACCESS}a % that begins no %(atom)s",
+    ),
+]
+
+
 @pytest.mark.parametrize(("words", "environ", "files", "text"), WRONG, ids=[row[3][:50] for row in WRONG])
 def test_a_wrong_value_is_one_line_with_its_place(loaded, words, environ, files, text):
     with pytest.raises(ConfigError) as fault:

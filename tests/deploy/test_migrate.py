@@ -209,6 +209,7 @@ SLIPS = [
         "logconfig_dict = {'handlers': {'h': {'class': 'nope.X'}}}",
         "handlers.h: nope.X: there is no module nope",
     ),
+    ("access_log_format = '%(P)s'", "the access log format has the unknown atom %(P)s"),
     ("statsd_host = 'a:1'\nstatsd_prefix = 'shop'", "statsd_prefix: statsd is not supported"),
 ]
 
