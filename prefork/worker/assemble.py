@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 
 from ..engine.body import EmptyInput
 from ..engine.endpoint import Endpoint
@@ -108,7 +107,7 @@ def make_endpoint(
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": EmptyInput(),
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": boot.log.errors_stream(),
         "wsgi.multithread": multithread,
         "wsgi.multiprocess": boot.settings.workers > 1,
         "wsgi.run_once": False,
