@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # As the engine has it: what could end a line, or a quoted part of it.
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 256), ord('"'), ord("\\"))}
+_ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 256), ord('"'), ord("\\"))}
 
 
 def line(format: str, response: Any, environ: Mapping[str, Any], span: timedelta) -> str:

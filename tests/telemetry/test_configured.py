@@ -319,7 +319,7 @@ def test_access_writes_a_line(path: Path, tmp_path: Path, configured: Path) -> N
     }
     text = '%(h)s %(l)s %(u)s "%(r)s" %(s)s %(b)s %(B)d "%(f)s" "%(a)s" %(U)s %(D)s %(M)s %(T)s %(L)s'
     text += " %({server-timing}o)s %({user-agent}i)s %({site.tenant}e)s %({none}i)s"
-    wanted = '10.0.0.1 - ann "POST /a?b HTTP/1.1" 201 12 12 "-" "x\\x22y" /a\\x0a 1500000 1500 1 1.500000'
+    wanted = '10.0.0.1 - ann "POST /a?b HTTP/1.1" 201 12 12 "-" "x\\x22y" /a\\x0A 1500000 1500 1 1.500000'
     wanted += " a x\\x22y 7 -"
     file = tmp_path / "access.log"
     arguments = (response, request, environ, timedelta(seconds=1.5))
