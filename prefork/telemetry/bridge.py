@@ -12,6 +12,7 @@ from ..config.logdefaults import ACCESS_NAMES, ERROR_NAMES
 from ..errors import ConfigError
 from .lines import filled
 from .logtable import apply_ini, apply_json, apply_table
+from .sink import is_behind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,16 +182,8 @@ def _access_logger(named: set[str], settings: Settings, log: Log) -> logging.Log
 
 def reopen_files() -> list[str]:
     """Open the files of every FileHandler again; returns what went wrong. The old file stays in use then."""
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    handlers = {
-        handler: None
-        for logger in loggers
-        if isinstance(logger, logging.Logger)
-        for handler in logger.handlers
-        if isinstance(handler, logging.FileHandler)
-    }
     problems = []
-    for handler in handlers:
+    for handler in _file_handlers():
         handler.acquire()
         try:
             if handler.stream is not None:
@@ -202,3 +195,23 @@ def reopen_files() -> list[str]:
         finally:
             handler.release()
     return problems
+
+
+def are_files_behind() -> bool:
+    """Whether a FileHandler writes to another file than its path has by now."""
+    return any(
+        handler.stream is not None and is_behind(handler.baseFilename, handler.stream.fileno())
+        for handler in _file_handlers()
+    )
+
+
+def _file_handlers() -> list[logging.FileHandler]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    found = {
+        handler: None
+        for logger in loggers
+        if isinstance(logger, logging.Logger)
+        for handler in logger.handlers
+        if isinstance(handler, logging.FileHandler)
+    }
+    return list(found)

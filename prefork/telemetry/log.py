@@ -83,6 +83,7 @@ class Log:
         self._error = Sink("errorlog", "-", 2)
         self._access: Sink | None = None
         self._capture = False
+        self._captured = False
         self._json = False
         self._access_format = ""
         self._logger: Logger | None = None
@@ -141,10 +142,22 @@ class Log:
         if self._access is not None and not self._access.path:
             # The access log keeps the stdout that the server was started with.
             self._access.fd = os.dup(1)
+        self._captured = True
         self._redirect()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(line_buffering=True)
+
+    def silence(self) -> None:
+        """In a worker of a daemon that serves: let go of the terminal, which is somebody else's by now. What
+        is captured stays so. An AccessLog is given its access_fd again after this."""
+        null = os.open(os.devnull, os.O_RDWR)
+        if not self._captured:
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+        elif self._access is not None and not self._access.path:
+            os.dup2(null, self._access.fd, inheritable=False)
+        os.close(null)
 
     def _redirect(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -169,6 +182,16 @@ class Log:
         for problem in problems:
             if problem:
                 self.warning("%s", problem)
+
+    def catch_up(self) -> None:
+        """In a new worker: open again what others have. USR1 does not reach the mold that it is a copy of."""
+        behind = any(sink.is_behind() for sink in (self._error, self._access) if sink is not None)
+        if not behind and "logging" in sys.modules:
+            from . import bridge
+
+            behind = bridge.are_files_behind()
+        if behind:
+            self.reopen()
 
     # Messages.
 

@@ -5,7 +5,7 @@ whose reader does not keep up is waited for once, for a tenth of a second; recor
 counted, until it takes bytes again.
 """
 
-# ruff: noqa: PTH100  (pathlib would cost every start 4 ms)
+# ruff: noqa: PTH100, PTH116  (pathlib would cost every start 4 ms)
 
 from __future__ import annotations
 
@@ -74,6 +74,10 @@ class Sink:
         self._torn = False
         return ""
 
+    def is_behind(self) -> bool:
+        """Whether there is another file at the path by now."""
+        return bool(self.path) and is_behind(self.path, self.fd)
+
     def close(self) -> None:
         """Give the descriptor back, unless it is a standard stream."""
         if self.path and self.fd >= 0:
@@ -92,6 +96,14 @@ class Sink:
         except OSError:  # a full disk, a closed pipe: no reason to stop serving
             pass
         return len(record)
+
+
+def is_behind(path: str, fd: int) -> bool:
+    """Whether that path has a file, and it is not the one that fd is open for."""
+    try:
+        return not os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
 
 
 def _open(path: str) -> int:

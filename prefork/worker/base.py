@@ -123,6 +123,7 @@ class Worker:
         boot.server.cfg = settings  # in the master it is still that of the generation before
         boot.scoreboard.set_worker(boot.slot, pid=os.getpid(), generation=boot.generation)
         _set_title(settings)
+        self.log.catch_up()
         preloaded = boot.app is not None  # by the mold, which has done all this before
         if not preloaded:
             hooks.enter_environment(settings)
@@ -160,7 +161,7 @@ class Worker:
         elif not self._leaving:
             self._be_ready()
         if self.settings.daemon:
-            _silence()
+            self._silence()
         try:
             reactor.run()
         except Exception:
@@ -331,6 +332,11 @@ class Worker:
         if self._access_log is not None:
             self._access_log.reopen(self.log.access_fd)
 
+    def _silence(self) -> None:
+        self.log.silence()
+        if self._access_log is not None:
+            self._access_log.reopen(self.log.access_fd)
+
     def _say(self, message: bytes) -> None:
         if self._channel is not None:
             try:
@@ -402,6 +408,12 @@ def _watch_for_crashes(log: Any) -> bool:
 
 
 def _access_log(boot: Boot) -> AccessLog | None:
+    logger = boot.log.access_logger()
+    if logger is not None:
+        from .records import RecordedLog
+
+        in_hub = boot.settings.worker_class == "gevent"
+        return RecordedLog(boot.settings.access_log_format, logger, in_hub=in_hub)
     if boot.log.access_fd < 0:
         return None
     from ..engine.accesslog import AccessLog
@@ -458,11 +470,3 @@ def _enter(settings: Settings) -> None:
         if path in sys.path:
             sys.path.remove(path)
         sys.path.insert(0, path)
-
-
-def _silence() -> None:
-    """The terminal that a daemon was started from is somebody else's by now."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    os.close(null)

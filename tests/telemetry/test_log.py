@@ -228,6 +228,23 @@ def test_reopen_after_the_files_were_moved(path: Path, tmp_path: Path) -> None:
     assert not os.get_inheritable(fd)
 
 
+@pytest.mark.parametrize("settings", [{}, {"logconfig_dict": True}], ids=["file", "handler"])
+def test_a_copy_catches_up_with_what_others_have_opened_again(
+    path: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    written = tmp_path / "configured.log" if settings else path
+    log = make(path, **{name: table(written) for name in settings})
+    log.error("old")
+    written.rename(f"{written}.1")
+    log.catch_up()
+    log.error("nobody has opened it again yet")
+    written.touch()
+    log.catch_up()
+    log.error("new")
+    assert written.read_text().endswith("new\n") and written.read_text().count("\n") == 1
+    assert Path(f"{written}.1").read_text().count("\n") == 2
+
+
 def test_reopen_that_fails_keeps_the_file_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
