@@ -31,7 +31,7 @@ TABLE = {
     "migrate": {"config", "errors"},
     "service": {"errors"},
     "operate": {"errors", "net", "telemetry"},
-    "django": {"config"},
+    "django": {"cli.directory", "config", "errors", "master.sources", "master.watch"},
     "prefork": set(),  # prefork/__init__.py
 }
 

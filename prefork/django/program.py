@@ -14,7 +14,6 @@ import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import prefork
 from prefork.cli import directory
 from prefork.master.sources import WATCHED
 from prefork.master.watch import SKIPPED, editable_roots
@@ -75,7 +74,7 @@ def _named(folder: Path) -> str:
 
 def environment(*, paths: Sequence[str], watched: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The environment of prefork. paths: folders that no option can say.  watched: see sources.WATCHED."""
-    home = str(Path(prefork.__file__).parent.parent)
+    home = str(Path(__file__).parent.parent.parent)
     old = os.environ.get("PYTHONPATH", "")
     # Installed with --target into the project itself, prefork is found by manage.py alone.
     wanted = [*paths, *([home] if home in folders() else [])]
