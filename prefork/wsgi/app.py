@@ -88,8 +88,8 @@ def _dotted(node: Any) -> list[str]:
 def load(target: str, *, factory: bool = False) -> Callable[..., Any]:
     """Import the target's module and return its application; with `factory` the name is called to get it.
 
-    The working directory and --pythonpath are on sys.path already. Raises AppLoadError; what else is raised
-    is not the application's (KeyboardInterrupt).
+    The working directory and --pythonpath are on sys.path already. Raises AppLoadError, whatever the
+    application raises; KeyboardInterrupt only where it may be a Ctrl-C.
     """
     wanted = Target(target)
     module = _import(wanted)
@@ -106,11 +106,22 @@ def _import(wanted: Target) -> Any:
         raise AppLoadError(nearmiss.path_given(wanted))
     try:
         __import__(wanted.module)
-    except (Exception, SystemExit) as fault:
+    except BaseException as fault:
+        _let_pass(fault)
         from . import nearmiss
 
         raise AppLoadError(nearmiss.import_failed(wanted, fault), nearmiss.traceback_text(fault)) from fault
     return sys.modules[wanted.module]
+
+
+def _let_pass(fault: BaseException) -> None:
+    """Raise it again if it is a Ctrl-C, no doing of the application. Workers have no handler that could make
+    one: SIGINT ends them until they serve."""
+    if isinstance(fault, KeyboardInterrupt):
+        import signal
+
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise fault
 
 
 def _follow(wanted: Target, module: Any) -> Any:
@@ -123,7 +134,8 @@ def _follow(wanted: Target, module: Any) -> Any:
 
             message = nearmiss.attribute_missing(wanted, module, found, depth)
             raise AppLoadError(message, nearmiss.traceback_text(fault)) from fault
-        except Exception as fault:  # a property, or a module's __getattr__
+        except BaseException as fault:  # a property, or a module's __getattr__
+            _let_pass(fault)
             from . import nearmiss
 
             message = f"{wanted.name}: looking up {name!r} failed: {nearmiss.in_words(fault)}"
@@ -138,7 +150,8 @@ def _call(wanted: Target, factory: Any) -> Any:
         )
     try:
         return factory(*wanted.arguments, **wanted.keywords)
-    except (Exception, SystemExit) as fault:
+    except BaseException as fault:
+        _let_pass(fault)
         from . import nearmiss
 
         message = f"calling {wanted.name} for the application failed: {nearmiss.in_words(fault)}"

@@ -1,6 +1,7 @@
 """From a target to the application: what is loaded, and what is said when it cannot be."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -364,9 +365,24 @@ def test_the_import_raises(text: str, said: str) -> None:
 
 
 def test_an_interrupt_is_not_the_applications() -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     write("site_.py", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         load("site_")
+
+
+@pytest.mark.parametrize("name", ["KeyboardInterrupt", "GeneratorExit", "BaseException"])
+def test_what_looks_like_an_interrupt_where_none_can_come(name: str) -> None:
+    """As in a worker, which SIGINT just ends until it serves."""
+    write("site_.py", f"raise {name}")
+    write("made.py", f"def create_app():\n    raise {name}\ndef __getattr__(name):\n    raise {name}\n")
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        assert str(failure("site_")).endswith(f"failed: site_.py, line 1: {name}")
+        assert str(failure("made:create_app()")).endswith(f"failed: {name}")
+        assert str(failure("made:other")).endswith(f"looking up 'other' failed: {name}")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_factory_that_fails() -> None:
