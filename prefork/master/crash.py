@@ -15,7 +15,9 @@ from .oom import OomKills
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..engine.scoreboard import Scoreboard
+    from collections.abc import Sequence
+
+    from ..engine.scoreboard import RequestView, Scoreboard
 
 WINDOW = 600.0  # seconds that count as lately
 NAMED = 3  # requests that one report names
@@ -34,15 +36,16 @@ class Crashes:
 
         Call it once a death, before the slot is cleared."""
         text = death.describe(status)
+        running = self._scoreboard.requests(slot)
         if status == 0:
-            return text
+            # No crash that counts: it may have been told to leave. But perhaps the request has ended it.
+            return text + self._running(running, now)
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             count = self._kills.claim(now)
             if count:
                 text += f" (the kernel's OOM killer: oom_kill of its cgroup is {count} now)"
-        running = self._scoreboard.requests(slot)
         if running:
-            text += f", running {requests.describe(running, int(now * 1e9))}"
+            text += self._running(running, now)
             return text + self._repeated(frozenset(_name(each.method, each.target) for each in running), now)
         ended = self._scoreboard.ended(slot)
         if len(ended) == 1:
@@ -51,6 +54,9 @@ class Crashes:
             shown = ", ".join(" ".join(each) for each in ended[:NAMED])
             text += f"; among the last requests it has answered were {shown}"
         return text
+
+    def _running(self, running: Sequence[RequestView], now: float) -> str:
+        return f", running {requests.describe(running, int(now * 1e9))}" if running else ""
 
     def _repeated(self, running: frozenset[str], now: float) -> str:
         """Count this death; return "; GET /a was running in 3 deaths of the last 10 min", "" at the first."""
