@@ -22,6 +22,9 @@ QUIT_TIMEOUT = 2.0  # seconds from "leave at once" to KILL
 ABORT_TIMEOUT = 2.0  # seconds from ABRT to KILL: time to write the stacks
 MUTE_TIMEOUT = 1.0  # seconds from EOF on the channel to the reaping; the kernel does both at once
 STOPPED_INTERVAL = 1.0  # seconds between two looks at a stopped process
+LEAVE_TIMEOUT = (
+    0.5  # seconds that a drain has at least: an idle worker leaves by itself, if it may be scheduled
+)
 WAKE_TIMEOUT = 5.0  # seconds from "serve again" to its ready: it only has to look
 
 
@@ -65,12 +68,12 @@ class Roster:
                 self._order(worker, before, channel.WAKE)
             case Phase.TOLD:
                 policy = policy_of(worker)
-                worker.deadline = now + policy.graceful_timeout + (policy.drain_delay if self.last else 0.0)
+                worker.deadline = now + _drain_timeout(policy) + (policy.drain_delay if self.last else 0.0)
                 self._order(worker, before, channel.FINISH if self.last else channel.DRAIN)
             case Phase.DRAINING if before is Phase.TOLD:
                 worker.deadline = deadline
             case Phase.DRAINING:
-                worker.deadline = now + policy_of(worker).graceful_timeout
+                worker.deadline = now + _drain_timeout(policy_of(worker))
             case Phase.QUITTING:
                 worker.deadline = now + QUIT_TIMEOUT
                 if event is Event.QUIT or event is Event.DRAIN:
@@ -90,7 +93,7 @@ class Roster:
             case Phase.BOOTING:
                 worker.deadline = now + (policy.boot_timeout or math.inf)
             case Phase.TOLD | Phase.DRAINING:
-                worker.deadline = now + policy.graceful_timeout
+                worker.deadline = now + _drain_timeout(policy)
             case _:
                 worker.deadline = now + WAKE_TIMEOUT
 
@@ -104,6 +107,10 @@ class Roster:
             self._out.append(Signal(worker.slot, signal.SIGTERM))
         else:
             self._out.append(Send(worker.slot, message))
+
+
+def _drain_timeout(policy: Policy) -> float:
+    return policy.graceful_timeout or LEAVE_TIMEOUT
 
 
 def policy_of(worker: Worker) -> Policy:

@@ -504,6 +504,16 @@ def test_stop_kills_who_does_not_drain_in_time() -> None:
     assert world.taken() == [Signal(0, KILL, "not drained within 7 s (graceful_timeout)")]
 
 
+def test_a_drain_that_is_to_be_over_at_once_is_no_kill() -> None:
+    world = serving(1, graceful_timeout=0)
+    world.do(world.fleet.stop(world.now))
+    assert world.taken() == [Send(0, channel.DRAIN)]
+    world.pass_time(0.4)
+    assert world.taken() == []
+    world.pass_time(0.1)
+    assert world.taken() == [Signal(0, KILL, "not drained within 0 s (graceful_timeout)")]
+
+
 def test_saying_that_it_drains_gains_no_time() -> None:
     world = serving(1, graceful_timeout=7)
     world.do(world.fleet.stop(world.now))

@@ -91,6 +91,13 @@ def test_graceful_timeout_ends_in_a_kill_that_names_the_request(start: Start) ->
         assert server.wait() == 0
 
 
+def test_graceful_timeout_of_0_kills_no_idle_worker(start: Start) -> None:
+    server = start("--graceful-timeout", "0")
+    server.send_signal(signal.SIGHUP)
+    settled(server, 2)
+    server.stop()  # judges the log
+
+
 def test_ttin_and_ttou(start: Start) -> None:
     server = start(workers=1)
     server.send_signal(signal.SIGTTIN)
