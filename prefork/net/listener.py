@@ -150,7 +150,7 @@ def _bind(address: Address, options: Options, v6only: bool) -> Listener:
 
 def _bind_tcp(address: Address, options: Options, v6only: bool) -> Listener:
     family, name = _resolve(address)
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = _socket(address, family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if options.reuse_port:
@@ -163,6 +163,13 @@ def _bind_tcp(address: Address, options: Options, v6only: bool) -> Listener:
     except OSError as error:
         sock.close()
         raise BindError(f"cannot listen on {address}: {_tcp_reason(address, error)}") from None
+
+
+def _socket(address: Address, family: int) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # no descriptor is left; no such family, where IPv6 is switched off
+        raise BindError(f"cannot listen on {address}: {error.strerror}") from None
 
 
 def _resolve(address: Address) -> tuple[int, Any]:
@@ -205,7 +212,7 @@ def _first_free_port() -> int:
 
 def _bind_path(address: Address, options: Options) -> Listener:
     _clear_path(address)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _socket(address, socket.AF_UNIX)
     listener = None
     before = None if options.umask is None else os.umask(options.umask)
     try:
@@ -234,7 +241,7 @@ def _clear_path(address: Address) -> None:
         return  # nothing there, or bind says better what is wrong
     if not stat.S_ISSOCK(mode):
         raise BindError(f"cannot listen on {address}: the path exists and is not a socket; it is left alone")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with _socket(address, socket.AF_UNIX) as probe:
         probe.settimeout(_LIVE_TEST_TIMEOUT)
         try:
             probe.connect(address.path)
@@ -273,7 +280,7 @@ def _path_reason(address: Address, error: OSError) -> str:
 
 
 def _bind_abstract(address: Address, options: Options) -> Listener:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _socket(address, socket.AF_UNIX)
     try:
         sock.bind(f"\0{address.path}")
         sock.listen(options.backlog)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -119,6 +120,19 @@ def test_unknown_host(bind: Bind) -> None:
 
 def test_address_of_another_machine(bind: Bind) -> None:
     assert refusal(bind, "192.0.2.1:0").endswith("this machine has no such address")
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "unix:{path}", "unix:@prefork-test-{pid}"])
+def test_no_descriptor_left(bind: Bind, tmp_path: Path, text: str) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        said = refusal(bind, text.format(path=tmp_path / "s", pid=os.getpid()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert said.endswith(": Too many open files")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
