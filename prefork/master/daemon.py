@@ -52,7 +52,10 @@ def detach() -> Launch:
 
 def silence() -> None:
     """Point stdout and stderr at /dev/null: their terminal is somebody else's from now on."""
-    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+    except OSError:
+        return  # no descriptor is left: it serves, that counts
     os.dup2(null, 1)
     os.dup2(null, 2)
     os.close(null)

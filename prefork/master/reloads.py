@@ -42,8 +42,14 @@ class Reloads:
             return current
         from ..config.load import for_reload
 
-        settings, kept = for_reload(current, self._read())
-        self._log.configure(settings)
+        try:
+            settings, kept = for_reload(current, self._read())
+            self._log.configure(settings)
+        except (
+            ImportError,
+            OSError,
+        ) as fault:  # of prefork's own files; no descriptor is left; a lost folder
+            raise PreforkError(f"the settings cannot be read: {type(fault).__name__}: {fault}") from fault
         for line in kept:
             self._log.warning("reload: %s", line)
         return settings
