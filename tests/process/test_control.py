@@ -70,11 +70,12 @@ def test_reload_finds_the_only_server_of_a_folder(start: Start, project: Project
     [
         ("def app(:\n", 4, "SyntaxError"),
         ("import nothing_of_that_name\n", 4, "nothing_of_that_name"),
+        ("raise KeyboardInterrupt\n", 4, "site_app.py, line 1: KeyboardInterrupt"),
         ("import os\nos._exit(9)\n", 3, "exited with code 9 before it was ready"),
         ("import os\nos.abort()\n", 3, "was killed by SIGABRT"),
         ("import time\ntime.sleep(60)\n", 3, "not ready within 0.3 s (boot_timeout)"),
     ],
-    ids=["syntax", "dependency", "exit", "crash", "hang"],
+    ids=["syntax", "dependency", "interrupt", "exit", "crash", "hang"],
 )
 def test_reload_that_fails_says_why(start: Start, project: Project, text: str, code: int, said: str) -> None:
     server = start("--boot-timeout", "0.3" if "sleep" in text else "20")
