@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from ..config import hooks
-from ..engine.scoreboard import Scoreboard, WorkerState
+from ..engine.scoreboard import WorkerState
 from ..errors import PreforkError
 from ..net import channel, notify, signals, streams, systemd
 from ..net.channel import Boot
@@ -98,7 +98,7 @@ class Master:
         self._reloads = Reloads(settings, read_settings, log)
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
-        self._scoreboard = Scoreboard(start.slots(settings), start.requests_per_worker(settings))
+        self._scoreboard = start.scoreboard(settings)
         self._overdue = Overdue(self._scoreboard)
         self._crashes = Crashes(self._scoreboard)
         self._trial = Trial(self._scoreboard)
@@ -148,7 +148,11 @@ class Master:
     def run(self) -> int:
         """Bind, serve, and return the exit code. Raises PreforkError when it cannot even start."""
         try:
-            self._open()
+            try:
+                self._open()
+            except OSError as error:
+                why = start.in_words(error, self.settings)
+                raise PreforkError(f"the server cannot start: {why}") from error
             self._loop()
             assert self._exit_code is not None
             self._tell_launcher(self._exit_code)
@@ -454,7 +458,7 @@ class Master:
                 actions += self._fleet.unmade(slot, Failure(str(outcome)), now)
             elif isinstance(outcome, OSError):
                 self._scoreboard.clear(slot)
-                actions += self._fleet.unforked(slot, outcome.strerror or str(outcome), now)
+                actions += self._fleet.unforked(slot, start.in_words(outcome, settings), now)
             elif outcome:
                 actions += self._fleet.forked(slot, outcome, now)
         return actions

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from .. import __version__
+from ..engine.scoreboard import Scoreboard
+from ..errors import PreforkError
 from ..net import listener, systemd
 from .generation import Policy
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from ..net.listener import Listener
     from .fleet import Fleet
 
+OTHER_DESCRIPTORS = 48  # standard streams, logs, pipes, the control socket and those who call there, a mold
 LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
 
 
@@ -70,6 +74,48 @@ def requests_per_worker(settings: Settings) -> int:
             return settings.worker_connections
         case _:
             return 1
+
+
+def scoreboard(settings: Settings) -> Scoreboard:
+    """Make it, and have the limit leave room for all that the master opens. Raises PreforkError."""
+    takes = _descriptors(settings)
+    limit = os.sysconf("SC_OPEN_MAX")
+    if 0 <= limit < takes:
+        _raise_limit(limit + takes)
+    try:
+        return Scoreboard(slots(settings), requests_per_worker(settings))
+    except OSError as error:
+        raise PreforkError(f"the server cannot start: {in_words(error, settings)}") from None
+
+
+def in_words(error: OSError, settings: Settings) -> str:
+    """What the system refuses the master, in one line."""
+    if error.errno == errno.EMFILE:
+        return (
+            f"{workers(settings.workers)} may take {_descriptors(settings)} descriptors in the master,"
+            f" and the limit is {os.sysconf('SC_OPEN_MAX')} (ulimit -n, LimitNOFILE=)"
+        )
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _descriptors(settings: Settings) -> int:
+    """How many the master may have open: a bell for each slot; a channel for each worker, and while a reload
+    forks another whole generation, both ends of theirs."""
+    return slots(settings) + 3 * settings.workers + len(settings.bind) + OTHER_DESCRIPTORS
+
+
+def _raise_limit(wanted: int) -> None:
+    """As far as may be, and no further than that: what the application starts inherits it, and select(2)
+    knows no descriptors beyond 1023."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    within = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, within), hard))
+    except (OSError, ValueError):
+        pass  # sandboxed: what cannot be opened then is told
 
 
 def policy(settings: Settings) -> Policy:
