@@ -2,7 +2,7 @@
 
 Nothing of ours runs in a handler. Master and worker each have one Signals; after a fork the child has to
 `forget` its parent's with all signals blocked, or a signal for the child would be read by the parent: both
-would write into the same pipe.
+would write into the same pipe. A process that the application forks has to `disinherit`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 
 # The functions below `signal`'s own, which turn numbers into enum members and back: that alone wrote to
 # 0.2 MB of pages in every new worker before it had begun to boot.
-from _signal import pthread_sigmask, valid_signals  # type: ignore[import-not-found]
+from _signal import getsignal, pthread_sigmask, valid_signals  # type: ignore[import-not-found]
 from _signal import signal as _handle
 from collections.abc import Iterable
 
@@ -46,6 +46,8 @@ class Signals:
         self._numbers = tuple(map(int, numbers))
         for number in self._numbers:
             catch(number, _caught)
+        global _ours
+        _ours = self
 
     def take(self) -> list[int]:
         """Return the numbers that have arrived since the last call, in order, each once for each time."""
@@ -62,6 +64,25 @@ class Signals:
         os.close(self.fd)
         os.close(self._write_fd)
 
+    def disinherit(self) -> tuple[int, int]:
+        """See the function."""
+        found = signal.set_wakeup_fd(-1)
+        if found not in (-1, self._write_fd):  # the application's own (asyncio has one)
+            signal.set_wakeup_fd(found, warn_on_full_buffer=False)
+        return self.fd, self._write_fd
+
+
+_ours: Signals | None = None
+
+
+def disinherit() -> tuple[int, ...]:
+    """In a process that the application has forked, signals held: what comes is for it and has its default
+    action, where it has not said otherwise. Returns the descriptors of the pipe, which is the worker's."""
+    for number in EVERY:
+        if getsignal(number) is _caught:
+            catch(number, DEFAULT)
+    return _ours.disinherit() if _ours is not None else ()
+
 
 def drop(numbers: Iterable[int]) -> None:
     """Let these signals pass without effect, until somebody handles them."""
@@ -72,6 +93,17 @@ def drop(numbers: Iterable[int]) -> None:
 def block() -> None:
     """Hold every signal back, around a fork."""
     pthread_sigmask(SETMASK, EVERY)
+
+
+def hold() -> set[int]:
+    """Hold every signal back from this thread; return what `release` wants."""
+    held: set[int] = pthread_sigmask(SETMASK, EVERY)
+    return held
+
+
+def release(mask: set[int]) -> None:
+    """Deliver what was held back since."""
+    pthread_sigmask(SETMASK, mask)
 
 
 def unblock() -> None:

@@ -7,6 +7,7 @@ connections hold no greenlet. Imported only inside a gevent worker, after monkey
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections import deque
@@ -20,11 +21,12 @@ from greenlet import getcurrent, greenlet
 from ..engine.baton import Baton
 from ..engine.connection import RequestTimeout
 from .assemble import request_line
+from .forks import leave
 from .reactor import EVENTS, PIPELINED, WAITING, Reactor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 READ, WRITE = 1, 2  # libev's
 ROUNDS = 4  # batches of events before timers and other greenlets get their turn
+# What wakes greenlets, by the names that gevent has for it with libev and with libuv. Not to be stopped: fork
+# watchers, by which the thread pool begins anew, and those of files, for inotify's instance is shared, too.
+WAKERS = ("_multiplexwatcher", "async_", "callback", "child", "io", "timer")
 
 
 class GeventReactor(Reactor):
@@ -53,20 +58,26 @@ class GeventReactor(Reactor):
         self._parked: list[greenlet] = []
         self._tasks: list[Task] = []
         self._waiting: deque[Connection] = deque()
+        self._watcher = self._hub.loop.io(self.epoll.fileno(), READ)
         self._timer = self._hub.loop.timer(0)
         self._due = float("inf")  # monotonic; when the timer fires
+        self._parted = False  # a child of the application's: the hub may be anywhere in _drain, and leaves it
         self._stalls = Stalls(self, boot.settings.stall_timeout) if boot.settings.stall_timeout else None
 
     def serve(self) -> None:
-        watcher = self._hub.loop.io(self.epoll.fileno(), READ)
-        watcher.start(self._drain)
+        self._watcher.start(self._drain)
         if self._stalls is not None:
             self._stalls.start(self._hub)
         # In the hub: a request that waits already would be switched into from here, and its greenlet parks by
         # switching to the hub. Nobody would come back to this one, and the worker could not end.
         self._hub.loop.run_callback(self._drain)
-        self._over.wait()
-        watcher.stop()
+        try:
+            self._over.wait()
+        except BaseException as fault:
+            if self._forks.happened:
+                leave(fault)  # sys.exit() in a greenlet, or nothing is left that could wake one
+            raise
+        self._watcher.stop()
         self._timer.stop()
         if self._stalls is not None:
             self._stalls.stop()
@@ -86,7 +97,7 @@ class GeventReactor(Reactor):
                 greenlet(self._serve_requests, self._hub).switch(connection)
             else:
                 self._waiting.append(connection)
-        return False
+        return self._parted
 
     def room(self) -> int:
         # What comes behind a connection that was accepted for nobody is a sibling's, if one has room.
@@ -107,6 +118,21 @@ class GeventReactor(Reactor):
             return None
         frame: FrameType | None = task.greenlet.gr_frame
         return frame
+
+    def disinherit(self) -> None:
+        self._parted = True
+        self._hub.loop.reinit()  # first: libuv tells its epoll instance of what is stopped, now one of the child's
+        self._watcher.stop()
+        self._timer.stop()
+        if self._stalls is not None:
+            self._stalls.disinherit()
+
+    def stop_others(self) -> None:
+        stop_others(self._hub.loop)
+
+    def connections(self) -> Iterator[Connection]:
+        yield from super().connections()
+        yield from self._waiting
 
     def _throw(self, task: Task, connection: Connection, began: int) -> None:
         if task.connection is connection and connection.began == began and connection.inside_application:
@@ -137,18 +163,20 @@ class GeventReactor(Reactor):
             self.failed(fault)
             self._over.set()
             return
-        self._look_ahead()
+        if not self._parted:
+            self._look_ahead()
 
     def _batch(self) -> bool:
         """One poll and what it brings. False: that was all there is."""
         station, again, settle = self.station, self.again, self.settle
         found = station.wait(0.0, EVENTS)
-        station.serve(settle)
+        if station.serve(settle):
+            return False
         for _ in range(len(again)):
             connection = again.popleft()
             outcome = connection.turn(0)
-            if outcome:
-                settle(connection, outcome)
+            if outcome and settle(connection, outcome):
+                return False
         if self.access_log is not None and self.access_log.pending:
             self.write_log(idle=not found)
         if station.spent:
@@ -259,10 +287,14 @@ class Stalls:
 
     def stop(self) -> None:
         """End the threads."""
+        self.disinherit()
+        self._baton.quit(1)
+
+    def disinherit(self) -> None:
+        """In a process that the application has forked: it has none of the threads."""
         self._check.stop()
         if self._prepare is not None:
             self._prepare.stop()
-        self._baton.quit(1)
 
     def _awake(self) -> None:
         self._baton.enter()
@@ -279,6 +311,40 @@ class Stalls:
             frame = sys._current_frames().get(self._main)
             if frame is not None:
                 self._seen = _describe(frame)
+
+
+def stop_others(loop: Any) -> None:
+    """In a process that the application has forked: of all greenlets only the one that forked lives on, as of
+    threads only that one does (fork(2)).
+
+    gevent lets all of them go on in both processes. Then a request that waits for its database is woken in
+    the child, too, takes the answer from the worker, and does a second time whatever it does next.
+    """
+    me = getcurrent()
+    kept = 0
+    for _ in range(2):
+        kept = 0
+        for waker in _wakers():
+            if any(each is me for each in waker.args or ()):
+                kept += 1  # a gevent.Timeout around the fork
+            else:
+                waker.stop()
+        if loop.activecnt <= kept:
+            break
+        # There is one from before the worker began to serve, which is frozen (Reactor.run). To look at
+        # everything costs a copy of its pages.
+        gc.unfreeze()
+
+
+def _wakers() -> Iterator[Any]:
+    known: dict[type, bool] = {}
+    for each in gc.get_objects():
+        kind = type(each)
+        wakes = known.get(kind)
+        if wakes is None:
+            wakes = known[kind] = kind.__name__ in WAKERS and str(kind.__module__).startswith("gevent.")
+        if wakes:
+            yield each
 
 
 def _describe(frame: FrameType) -> str:

@@ -17,12 +17,13 @@ from .acceptor import Acceptor
 from .assemble import make_endpoint, make_station
 from .deadline import Deadline
 from .drain import LastCall, Retirement
+from .forks import Forks
 from .overtime import Overtime
 from .recycle import Recycler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -178,6 +179,7 @@ class Reactor:
         if self.timeout:
             self._overtime.start()
         self._recycler.start()
+        self._forks = Forks(self, self._boot)
         # What is here now lives as long as the worker: no collection needs to walk the application again.
         gc.freeze()
         if not self.closed:
@@ -187,7 +189,24 @@ class Reactor:
             if self._fault is not None:
                 raise self._fault
         finally:
+            self._forks.over = True
             self._close()
+
+    # --- in a process that the application has forked ---
+
+    def disinherit(self) -> None:
+        """Never turn again. Nothing is to be told to the kernel: epoll instance and sockets are shared."""
+
+    def stop_others(self) -> None:
+        """Let nobody else go on who ran beside whoever has forked. Of threads nobody does (fork(2))."""
+
+    def connections(self) -> Iterator[Connection]:
+        """All that are held; some are told more than once."""
+        for member in list(self.station.members.values()):
+            if not isinstance(member, _Watch | Acceptor):
+                yield member
+        yield from self.station.running_members()  # one that has never waited is no member yet
+        yield from self.again
 
     # --- for worker classes ---
 

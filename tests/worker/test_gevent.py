@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from launcher import Server
+from launcher import Events, Server
+from rawclient import Ending, request_bytes
 
-from .conftest import Start
+from .conftest import Gate, Start
 
 pytest.importorskip("gevent")
 
@@ -41,3 +42,69 @@ def test_greenlet_that_keeps_the_hub_is_told(server: Server) -> None:
         r"at .*greens\.py:\d+ in burn"
     )
     server.pardon()
+
+
+@pytest.fixture
+def forking(start: Start, events: Events) -> Server:
+    return start("gevent", app="forks:application", env=events.env)
+
+
+def test_greenlet_forks_and_ends(forking: Server, events: Events) -> None:
+    """Whatever brings the child back to prefork's own frames ends it, and is not a fault of the worker's."""
+    worker = forking.get("/pid").text
+    for how, status in (("leave", "7"), ("come-back", "1"), ("labour", "0")):
+        child = forking.get(f"/fork-in-greenlet?{how}").text
+        assert forking.get(f"/reap?{child}").text == status
+    child = forking.get("/fork?wait-for-nothing").text
+    assert forking.get(f"/reap?{child}").text == "1"
+    forking.stderr.wait("LoopExit: This operation would block forever")
+    forking.pardon()
+    assert forking.get("/pid").text == worker
+
+
+def test_timeout_around_a_fork_is_the_childs_too(forking: Server, events: Events) -> None:
+    child = forking.get("/fork-with-timeout?0.05").text
+    events.expect("timed out")
+    assert forking.get(f"/reap?{child}").text == "0"
+
+
+def test_greenlet_of_the_import_stays_in_the_worker(start: Start, events: Events, gate: Gate) -> None:
+    """It has waited since before the worker began to serve."""
+    server = start("gevent", app="ticking:application", env=events.env)
+    listener = gate.enter()
+    child = server.get("/fork?hold").text
+    held = gate.enter()
+    listener.release()
+    worker = server.get("/pid").text
+    events.expect(f"rung in {worker}")
+    held.release()
+    events.expect("child done")
+    assert server.get(f"/reap?{child}").text == "0"
+    assert events.waiting() == []
+
+
+def test_request_forks_amid_others(start: Start, events: Events, gate: Gate) -> None:
+    """The hub was in the middle of what a poll had brought. In the child it does not go on there, nor does it
+    act on deadlines, or write the access log."""
+    flags = ("--keep-alive", "1", "--access-logfile", "-")
+    server = start("gevent", *flags, app="forks:application", env=events.env)
+    targets = ["/burn?0.3", "/fork?hold", *(f"/echo?{number}" for number in range(5)), "/hold-and-say?once"]
+    clients = [server.connect() for _ in targets]
+    for number, client in enumerate(clients):
+        assert client.request("GET", f"/echo?first-{number}").keeps
+    for client, target in zip(clients, targets, strict=True):
+        client.send(request_bytes("GET", target))
+    first, second = gate.enter(), gate.enter()  # the child, and the request behind it
+    texts = [client.response().text for client in clients[:-1]]
+    assert texts[2:] == [str(number) for number in range(5)]
+    for client in clients[:-1]:
+        assert client.end() is Ending.CUT
+    first.release()
+    second.release()
+    worker = server.get("/pid").text
+    assert clients[-1].response().text == "once"
+    assert server.get(f"/reap?{texts[1]}").text == "0"
+    assert sorted(events.waiting()) == ["child done", f"once in {worker}"]
+    server.stop()
+    lines = [line for line in server.stdout.lines if "GET /" in line]
+    assert len(lines) == len(set(lines)) == 2 * len(targets) + 2
