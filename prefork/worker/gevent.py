@@ -121,7 +121,7 @@ class GeventReactor(Reactor):
 
     def disinherit(self) -> None:
         self._parted = True
-        self._hub.loop.reinit()  # first: what is stopped is told to the kernel by libuv, to an instance of its own now
+        self._hub.loop.reinit()  # first: what libuv stops it tells the kernel, by an epoll of its own now
         self._watcher.stop()
         self._timer.stop()
         if self._stalls is not None:
