@@ -98,6 +98,16 @@ def join(log: Log) -> logging.Logger:
     return logger
 
 
+def lend(log: Log) -> None:
+    """Let whoever borrows the handlers of "gunicorn.error" write to the error log."""
+    logger = logging.getLogger(ERROR_NAMES[1])
+    if not logger.handlers:
+        logger.addHandler(Handler(log))
+        logger.propagate = False
+    if logger.level == logging.NOTSET:
+        logger.setLevel(log.level)
+
+
 def join_access(log: Log) -> logging.Logger:
     """The logger "prefork.access", which writes to the access log, and wherever a hook has it write."""
     logger = logging.getLogger(ACCESS_NAMES[0])

@@ -321,6 +321,13 @@ class Log:
 
             self._logger = bridge.join(self)
 
+    def lend(self) -> None:
+        """Before an application is imported: let it find the error log's handler at "gunicorn.error"."""
+        if self._logger is None or self._logger.name == "prefork.error":
+            from .lending import lend
+
+            lend(self)
+
     def write(self, level: int, message: str, fault: BaseException | None = None) -> None:
         """Write a record to the error log itself, past `logging`."""
         make = json_line if self._json else text_line

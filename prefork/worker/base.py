@@ -385,6 +385,7 @@ class Worker:
 
 
 def _load(settings: Settings, log: Any) -> Callable[..., Any]:
+    log.lend()
     try:
         return import_app(settings)
     except AppLoadError as fault:

@@ -244,3 +244,39 @@ def test_a_daemon_without_capture_holds_no_terminal(daemon: Start, project: Proj
     server.get("/1")
     assert "to errors /1\n" in (project.folder / "e.log").read_text()
     assert "printed" not in (project.folder / "e.log").read_text()
+
+
+BORROWS = """
+{first}
+import logging
+
+borrowed = logging.getLogger("gunicorn.error")
+own = logging.getLogger("own")
+own.handlers = borrowed.handlers
+own.setLevel(borrowed.level)
+
+
+def app(environ, start_response):
+    own.info("asked for %s", environ["PATH_INFO"])
+    own.debug("not at this level")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("flags", ["-k sync", "-k threads", "-k gevent", "--preload"])
+@pytest.mark.parametrize("place", ["stderr", "file"])
+def test_an_application_borrows_gunicorns_handlers(
+    start: Start, project: Project, flags: str, place: str
+) -> None:
+    """As Flask applications behind gunicorn do, while they are imported."""
+    project.write(BORROWS.format(first="" if flags != "-k sync" else "import decimal"))
+    path = project.folder / "error.log"
+    to_file = ("--error-logfile", str(path)) if place == "file" else ()
+    server = start(*flags.split(), *to_file, workers=1, ready=not to_file)
+    until(lambda: not to_file or (path.exists() and "ready after" in path.read_text()), "it is ready")
+    assert server.get("/here").text == "ok"
+    server.stop()
+    lines = path.read_text().splitlines() if to_file else server.stderr.lines
+    assert sum(line.endswith("[INFO] asked for /here") for line in lines) == 1
+    assert not any("not at this level" in line for line in lines)
