@@ -201,7 +201,8 @@ class Master:
         self._act(self._fleet.start(start.policy(settings), time.monotonic()))
         for note in self._notes:
             self.log.info("%s", note)
-        self.log.info("%s", start.line(settings, self.listeners))
+        logger = self.log.access_logger()
+        self.log.info("%s", start.line(settings, self.listeners, logger.name if logger else ""))
         if settings.reload:
             self._sources.watch(settings)
 

@@ -145,10 +145,11 @@ def facts(server: Server, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def line(settings: Settings, bound: Sequence[Listener]) -> str:
-    """The start line: where, what, who, and how to see more."""
+def line(settings: Settings, bound: Sequence[Listener], access_logger: str = "") -> str:
+    """The start line: where, what, who, and how to see more. access_logger: who gets requests as records."""
     where = " ".join(each.text for each in bound)
-    access = settings.accesslog or "off (--access-logfile - shows it)"
+    places = [place for place in (settings.accesslog, access_logger and f"logger {access_logger}") if place]
+    access = " and ".join(places) or "off (--access-logfile - shows it)"
     version = ".".join(map(str, sys.version_info[:3]))
     return (
         f"prefork {__version__} at {where}: {workers(settings.workers, settings.worker_class)},"

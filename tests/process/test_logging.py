@@ -120,6 +120,7 @@ def test_requests_are_records_of_the_access_logger(
         [name, "INFO", str(worker), f"GET /{number} HTTP/1.1 200"] for number in range(1, 9)
     ]
     assert not any("HTTP/1.1" in line for line in (*server.stdout.lines, *server.stderr.lines))
+    server.stderr.wait(f"compiled engine, access log logger {name}$")
 
 
 @pytest.mark.parametrize("kind", KINDS)
