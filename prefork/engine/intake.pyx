@@ -25,6 +25,7 @@ cdef extern from "sys/socket.h" nogil:
 cdef extern from "sys/epoll.h" nogil:
     enum:
         EPOLLIN
+        EPOLLOUT
 
 cdef extern from "poll.h" nogil:
     struct pollfd:
@@ -34,6 +35,7 @@ cdef extern from "poll.h" nogil:
     int poll(pollfd *list, unsigned long count, int milliseconds)
     enum:
         POLLIN
+        POLLOUT
 
 # Engine fault codes that the scanner does not know (prefork/errors.py).
 cdef enum:
@@ -45,6 +47,10 @@ cdef enum:
     RECEIVES = 4         # body reads a turn: others want their turn too
     TRAILER_LIMIT = 8192
     PULL_SIZE = 65536    # most bytes of a streamed body at once
+    LOOK_NS = 100000000  # who can wait for room or for bytes, but not for both, looks for the other so often
+    CONTINUE_SIZE = 25
+
+cdef const char *CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
@@ -101,8 +107,11 @@ cdef class Intake(Client):
             self.free_saved()
             if head.expect_continue:
                 # RFC 9110 10.1.1: before reading, and not when the body is on its way already.
-                send(self.descriptor, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL)
-        if self.interest == 0:
+                self.transmit(CONTINUE, CONTINUE_SIZE, NULL, 0, None, NULL, 0, 0)
+        if self.pending_size:
+            # The answers in front have filled the kernel's buffer. Without it the client would wait, and we for it.
+            self.watch(EPOLLIN | EPOLLOUT)
+        elif self.interest == 0:
             self.watch(EPOLLIN)
         station.enqueue(self, WAIT_BODY)
         return KEEP
@@ -141,6 +150,10 @@ cdef class Intake(Client):
         cdef size_t room
         cdef ssize_t n
         cdef int i, outcome
+        if self.pending_size:
+            self.flush()
+            if self.pending_size == 0:
+                self.watch(EPOLLIN)
         for i in range(RECEIVES):
             into = NULL if self.chunked_in else self.body.room(&room)
             if into == NULL:
@@ -234,8 +247,10 @@ cdef class Intake(Client):
             most = PULL_SIZE
         if self.expecting:
             self.expecting = False
-            if self.saved == NULL:
-                send(self.descriptor, b"HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL)
+            # RFC 9110 10.1.1 and 15.2: not when the body is on its way already, and not when the final response is.
+            # That said Connection: close, so the client may send the body or not.
+            if self.saved == NULL and not self.response.sent:
+                self.transmit(CONTINUE, CONTINUE_SIZE, NULL, 0, None, NULL, 0, 0)
         while True:
             held = self.saved_to - self.saved_from
             if not self.chunked_in:
@@ -297,6 +312,8 @@ cdef class Intake(Client):
             # Another thread may have been at it while this one waited: `data` would be nobody's any more.
             if self.state != RUNNING:
                 raise BodyFault(0, "the request is over")
+            if self.pending_size:
+                self.flush()  # the client may wait for that before it sends more: 100 Continue, or of the response
             n = recv(self.descriptor, data, size, 0)
             if n > 0:
                 if since:
@@ -318,11 +335,13 @@ cdef class Intake(Client):
                 self.body_wait_ns = 0
                 self.body_mark = 0
                 left = station.queues[<int>WAIT_BODY].span
-            if station.wait_readable is not None:
+            if self.pending_size and station.wait_writable is not None:
+                station.wait_writable(self, now + min(left, <int64_t>LOOK_NS))
+            elif station.wait_readable is not None:
                 station.wait_readable(self, now + left)
             else:
                 ready.fd = self.descriptor
-                ready.events = POLLIN
+                ready.events = POLLIN | POLLOUT if self.pending_size else POLLIN
                 with nogil:
                     poll(&ready, 1, <int>min(left // 1000000 + 1, <int64_t>60000))
                 PyErr_CheckSignals()  # RequestTimeout comes out of a handler
@@ -428,8 +447,14 @@ cdef class Intake(Client):
         text = answer[1] + station.stamp[:station.stamp_len] + answer[2]
         if not self.head_only:
             text += answer[3]
-        # The kernel's buffer is empty here, or nearly; what it does not take, a client at fault does not get.
-        if send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL) < 0:
+        # The kernel's buffer is empty here, or nearly; what it does not take, a client at fault does not get. Nor does
+        # it get what would come in the midst of a 100 Continue that it has not taken.
+        if self.pending_size:
+            self.flush()
+        if self.pending_size:
+            self.pending = None
+            self.pending_size = self.pending_at = 0
+        elif send(self.descriptor, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), MSG_NOSIGNAL) < 0:
             self.gone = errno not in (EAGAIN, EINTR)
         elif not self.head_only:
             self.exchange.body_out = len(answer[3])

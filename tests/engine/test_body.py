@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import resource
+import select
+import socket
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from harness import MOMENT, Answer, Client, Rig, chunked, echo, get, hello, is_open, post
+from harness import MOMENT, PATIENCE, Answer, Client, Rig, chunked, echo, get, hello, is_open, post
 
 from prefork.engine.body import EmptyInput
 from prefork.engine.connection import BodyFault
@@ -445,6 +449,226 @@ def test_continue_is_said_when_the_body_is_asked_for() -> None:
         with Rig(hello, stream_bodies=True) as rig:
             answer = rig.client().answer(head)
             assert (answer.status, answer.get("Connection")) == (200, "close")
+
+
+def read_behind_the_head(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    write = start_response("200 OK", [("Content-Length", "9")])
+    write(b"begun")
+    return [environ["wsgi.input"].read()]
+
+
+def read_between_chunks(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+    start_response("200 OK", [])
+    yield b"begun"
+    yield environ["wsgi.input"].read()
+
+
+def read_behind_the_body(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    class Draining:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"begun", b"body"])
+
+        def close(self) -> None:
+            assert environ["wsgi.input"].read() == b"body"
+
+    start_response("200 OK", [("Content-Length", "9")])
+    return Draining()
+
+
+@pytest.mark.parametrize("app", [read_behind_the_head, read_between_chunks, read_behind_the_body])
+@pytest.mark.parametrize("comes", [True, False])
+def test_continue_is_not_said_once_the_answer_has_begun(app: Any, comes: bool) -> None:
+    """RFC 9110 15.2: interim responses come before the final one. The client may send the body even so."""
+    head = get("/", "Content-Length: 4", "Expect: 100-continue", method="POST")
+    with Rig(app, stream_bodies=True, body_timeout=30 if comes else MOMENT) as rig:
+        if comes:
+            upload = Upload(rig, head, b"body")
+            client = upload.run()
+            data = upload.seen
+            assert upload.waited == 1
+        else:
+            client = rig.client()
+            data = client.ask(head)
+        answer = Answer(data)
+        assert (answer.status, answer.get("Connection"), answer.rest) == (200, "close", b"")
+        assert rig.faults == []
+        if comes or app is read_behind_the_body:
+            assert (answer.body, answer.whole, client.state) == (b"begunbody", True, "LINGER")
+        else:
+            assert (answer.body, answer.whole, client.state) == (b"begun", False, "CLOSED")
+
+
+def test_continue_goes_behind_hints_that_are_held() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for _ in range(20):
+            environ["wsgi.early_hints"]([("Link", "x" * 1000)])
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    head = get("/", "Content-Length: 4", "Expect: 100-continue", method="POST")
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        client.narrow()
+        seen = b""
+
+        def wait(connection: Any, deadline: int) -> bool:
+            nonlocal seen
+            seen += client.take()
+            if seen.endswith(CONTINUE):
+                client.send(b"body")
+            return True
+
+        rig.station.wait_readable = wait
+        client.send(head)
+        rig.turns()
+        data = seen + client.take()
+        for status in [103] * 20 + [100]:
+            answer = Answer(data)
+            assert answer.status == status
+            data = answer.rest
+        assert Answer(data).body == b"body"
+
+
+POST_EXPECTING = get("/", "Content-Length: 4", "Expect: 100-continue", method="POST")
+
+
+def check_continued(client: Client, seen: bytes, full: int) -> None:
+    assert seen[full : full + len(CONTINUE)] == CONTINUE
+    assert Answer(seen[full + len(CONTINUE) :]).body == b"POST / body"
+    assert client.state == "OPEN"
+    assert client.answer(get()).body == b"GET / "
+
+
+def test_continue_waits_for_room() -> None:
+    """The answers to requests in front may fill the kernel's buffer to the last byte."""
+    with Rig(echo) as rig:
+        client = rig.client()
+        full = fill(client)
+        client.send(POST_EXPECTING)
+        rig.turns()  # epoll does not tell of room that is not there
+        assert client.state == "BODY"
+        seen = client.take()
+        rig.turns()
+        seen += client.take()
+        assert seen[full:] == CONTINUE
+        check_continued(client, seen + client.ask(b"body"), full)
+
+
+def test_continue_of_a_streamed_body_waits_for_room() -> None:
+    def wait(connection: Any, deadline: int) -> bool:
+        nonlocal seen
+        seen += client.take()
+        if seen.endswith(CONTINUE):
+            client.send(b"body")
+        return True
+
+    with Rig(echo, stream_bodies=True) as rig:
+        rig.station.wait_readable = rig.station.wait_writable = wait
+        client = rig.client()
+        full = fill(client)
+        seen = b""
+        client.send(POST_EXPECTING)
+        rig.turns()
+        check_continued(client, seen + client.take(), full)
+
+
+def test_continue_of_a_streamed_body_waits_for_room_in_poll() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        called.set()
+        return echo(environ, start_response)
+
+    def respond() -> None:
+        nonlocal seen
+        called.wait()
+        while not seen.endswith(CONTINUE):
+            assert select.select([client.sock], [], [], PATIENCE)[0], seen[full:]
+            seen += client.take()
+        client.send(b"body")
+
+    called = threading.Event()
+    reader = threading.Thread(target=respond)
+    interval = sys.getswitchinterval()
+    with Rig(app, stream_bodies=True) as rig:
+        client = rig.client()
+        full = fill(client)
+        seen = b""
+        client.send(POST_EXPECTING)
+        reader.start()
+        sys.setswitchinterval(PATIENCE)  # the reader goes on when poll(2) waits, no sooner
+        try:
+            rig.turns()
+        finally:
+            sys.setswitchinterval(interval)
+            reader.join()
+        check_continued(client, seen + client.take(), full)
+
+
+def test_what_is_held_goes_out_while_the_body_is_waited_for() -> None:
+    """A client may want to see the answer to a part before it sends the next."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"first" * 4000
+        yield environ["wsgi.input"].read()
+
+    def wait(connection: Any, deadline: int) -> bool:
+        nonlocal seen
+        more = client.take()
+        seen += more
+        if not more:
+            client.send(b"body")
+        return True
+
+    with Rig(app, stream_bodies=True) as rig:
+        rig.station.wait_readable = rig.station.wait_writable = wait
+        client = rig.client()
+        client.narrow()
+        seen = b""
+        client.send(post(b"body")[:-4])
+        rig.turns()
+        assert b"first" * 4000 in seen
+        assert Answer(seen + client.take()).body == b"first" * 4000 + b"body"
+
+
+def fill(client: Client) -> int:
+    """Leave no room in the kernel's buffer for what the engine sends; returns how many bytes are in front."""
+    client.narrow()
+    count = 0
+    with socket.socket(fileno=os.dup(client.fd)) as end:
+        try:
+            while True:
+                count += end.send(b"f")
+        except BlockingIOError:
+            return count
+
+
+def test_refusal_does_not_break_into_a_continue_that_is_held() -> None:
+    head = get("/", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST")
+    with Rig(echo) as rig:
+        client = rig.client()
+        full = fill(client)
+        client.send(head)
+        rig.turns()
+        client.send(b"no\r\n")
+        rig.turns()
+        seen = client.take()
+        rig.turns()
+        seen += client.take()
+        assert seen[full:] == b""
+        assert client.ended == "eof"
+        assert client.state == "LINGER"
+        assert rig.refusals == ["chunk_size"]
+
+
+def test_client_that_leaves_while_a_continue_is_held() -> None:
+    with Rig(echo) as rig:
+        client = rig.client()
+        fill(client)
+        client.send(POST_EXPECTING)
+        rig.turns()
+        client.close()
+        rig.turns()
+        assert client.state == "CLOSED"
 
 
 # name -> (bytes, what the application is told, the answer's status; 0: nobody is there for one)

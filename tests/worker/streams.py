@@ -28,6 +28,14 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
         case "/later":
             wait()
             body = environ["wsgi.input"].read()
+        case "/hinted":
+            for _ in range(200):
+                environ["wsgi.early_hints"]([("Link", "x" * 20_000)])
+            wait()
+            body = environ["wsgi.input"].read()
+        case "/behind":
+            start_response("200 OK", [("Content-Length", "14")])(b"begun")
+            return [environ["wsgi.input"].read()]
         case _:
             body = b"at once"
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

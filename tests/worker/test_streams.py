@@ -68,3 +68,30 @@ def test_continue_with_the_first_read(server: Server, client: socket.socket, gat
     assert heard(client, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.sendall(b"asked for")
     assert heard(client, b"asked for").startswith(b"HTTP/1.1 200")
+
+
+def test_no_continue_once_the_answer_has_begun(server: Server, client: socket.socket) -> None:
+    """RFC 9110 15.2: an interim response comes before the final one, or not at all."""
+    request = request_bytes("POST", "/behind", ("Expect", "100-continue"), body=b"asked for")
+    client.sendall(request.removesuffix(b"asked for"))
+    assert heard(client, b"begun").startswith(b"HTTP/1.1 200")
+    client.sendall(b"asked for")
+    assert heard(client, b"asked for") == b"asked for"
+    assert client.recv(1) == b""
+
+
+def test_continue_waits_for_room(server: Server, gate: Gate) -> None:
+    """It goes out behind what the client has not taken yet, while the application waits for the body."""
+    assert isinstance(server.address, tuple)
+    request = request_bytes("POST", "/hinted", ("Expect", "100-continue"), body=b"asked for")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(DEADLINE)
+        client.connect(server.address)
+        client.sendall(request.removesuffix(b"asked for"))
+        gate.enter().release()  # four megabytes of hints are on their way
+        assert server.get("/").text == "at once"
+        interim = heard(client, b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert interim.count(b"HTTP/1.1 103") == 200
+        client.sendall(b"asked for")
+        assert heard(client, b"asked for").startswith(b"HTTP/1.1 200")
