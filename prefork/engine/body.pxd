@@ -26,5 +26,6 @@ cdef EmptyInput EMPTY_INPUT
 
 cdef class Source:
     cdef Member member       # None: the request is over
+    cdef tuple fault         # code and text of the BodyFault that reading has ended with, or None
 
 cdef object make_stream(Source source)

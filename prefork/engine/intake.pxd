@@ -33,6 +33,7 @@ cdef class Intake(Client):
     cdef int body_done(self) except -1
     cdef int spool_failed(self, object error) except -1
     cdef ssize_t wait_recv(self, uint8_t *data, size_t size) except -1
+    cdef int spoil(self, int code, str text) except -1
     cdef int end_stream(self) except -1
     cdef int look_for_end(self) except -1
     cdef int save(self, const uint8_t *data, size_t size) except -1

@@ -236,7 +236,10 @@ cdef class Intake(Client):
     # --- streamed body: read by the application, in its thread or greenlet ---
 
     cdef bytes pull(self, Py_ssize_t most):
-        """The next bytes of the body, at most so many; b"" at its end. Waits, then raises BodyFault."""
+        """The next bytes of the body, at most so many; b"" at its end.
+
+        Waits, then raises BodyFault, and whenever it is called again: what comes behind a fault is no body.
+        """
         cdef bytes data
         cdef size_t held, used, at, size
         cdef scan_status found
@@ -245,6 +248,8 @@ cdef class Intake(Client):
             return b""
         if most > PULL_SIZE:
             most = PULL_SIZE
+        if self.source.fault is not None:
+            raise BodyFault(*self.source.fault)
         if self.expecting:
             self.expecting = False
             # RFC 9110 10.1.1 and 15.2: not when the body is on its way already, and not when the final response is.
@@ -283,12 +288,10 @@ cdef class Intake(Client):
                     self.chunks, self.saved + self.saved_from, held, TRAILER_LIMIT, &used, &at, &size
                 )
                 if found == SCAN_FAULTY:
-                    self.persist = False
-                    raise BodyFault(self.chunks.fault, "the chunks of the request body are malformed")
+                    self.spoil(self.chunks.fault, "the chunks of the request body are malformed")
                 if found == SCAN_DATA:
                     if self.exchange.body_in + self.chunks.left + size > self.station.body_limit > 0:
-                        self.persist = False
-                        raise BodyFault(FAULT_BODY_TOO_LARGE, "the request body is larger than its limit")
+                        self.spoil(FAULT_BODY_TOO_LARGE, "the request body is larger than its limit")
                     self.saved_from += at
                     self.streamed = size
                     continue
@@ -322,15 +325,14 @@ cdef class Intake(Client):
                 return n
             if n == 0 or errno not in (EAGAIN, EINTR):
                 self.gone = True
-                raise BodyFault(0, "the client has left before its request body was complete")
+                self.spoil(0, "the client has left before its request body was complete")
             now = monotonic_ns()
             if since == 0:
                 since = now
             left = station.queues[<int>WAIT_BODY].span - self.body_wait_ns - (now - since)
             if left <= 0:
                 if self.body_mark == 0 or <int64_t>self.body_mark < station.body_least:
-                    self.persist = False
-                    raise BodyFault(FAULT_BODY_TIMEOUT, "the request body did not arrive in time")
+                    self.spoil(FAULT_BODY_TIMEOUT, "the request body did not arrive in time")
                 since = now
                 self.body_wait_ns = 0
                 self.body_mark = 0
@@ -346,6 +348,12 @@ cdef class Intake(Client):
                     poll(&ready, 1, <int>min(left // 1000000 + 1, <int64_t>60000))
                 PyErr_CheckSignals()  # RequestTimeout comes out of a handler
 
+    cdef int spoil(self, int code, str text) except -1:
+        """Reading the body fails, from now on."""
+        self.persist = False
+        self.source.fault = (code, text)
+        raise BodyFault(code, text)
+
     cdef int end_stream(self) except -1:
         self.body_over = True
         if self.saved_from == self.saved_to:
@@ -358,7 +366,7 @@ cdef class Intake(Client):
         """The application answers: if the body's end is here already, the connection may go on."""
         cdef size_t used, at, size
         cdef scan_chunks trial
-        if self.chunked_in and self.streamed == 0 and self.saved_to > self.saved_from:
+        if self.chunked_in and self.source.fault is None and self.streamed == 0 and self.saved_to > self.saved_from:
             trial = self.chunks[0]  # the application may go on reading
             if scan_chunks_run(
                 &trial, self.saved + self.saved_from, self.saved_to - self.saved_from, TRAILER_LIMIT, &used, &at, &size

@@ -677,6 +677,14 @@ BROKEN = {
     "client leaves in a chunk": (chunked(b"b" * 10, end=b"")[:-5], 0, 0),
     "bad chunk": (chunked(b"abc", end=b"zz\r\n"), 25, 400),
     "too large": (chunked(b"a" * 90, b"b" * 20), 64, 413),
+    "too large, of which a part is here": (chunked(b"a" * 101)[:-60], 64, 413),
+}
+BROKEN_BODIES = {
+    "client leaves": b"b" * 7,
+    "client leaves in a chunk": b"b" * 7,
+    "bad chunk": b"abc",
+    "too large": b"a" * 90,
+    "too large, of which a part is here": b"",
 }
 
 
@@ -704,6 +712,56 @@ def test_broken_stream(name: str) -> None:
             assert client.state == "LINGER"
         else:
             assert client.state == "CLOSED"
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_stream_stays_broken(name: str) -> None:
+    """What follows in the connection is no body: chunk sizes, ends, another request."""
+    told: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for _ in range(30):
+            try:
+                told.append(environ["wsgi.input"].read1(6))
+            except BodyFault as fault:
+                told.append((fault.code, str(fault)))
+        start_response("200 OK", [])
+        return [b"all the same"]
+
+    data, code, status = BROKEN[name]
+    with Rig(app, stream_bodies=True, body_limit=100) as rig:
+        upload = Upload(rig, data)
+        client = upload.run()
+        first = next(at for at, what in enumerate(told) if isinstance(what, tuple))
+        assert told[first][0] == code  # type: ignore[index]
+        assert set(told[first:]) == {told[first]}
+        body = b"".join(told[:first])  # type: ignore[arg-type]
+        assert body == BROKEN_BODIES[name]
+        if status:
+            answer = Answer(upload.seen)
+            assert (answer.status, answer.get("Connection"), client.state) == (200, "close", "LINGER")
+        else:
+            assert client.state == "CLOSED"
+
+
+def test_slow_stream_stays_slow() -> None:
+    """A second read does not wait for the client a second time."""
+    told: list[str] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for _ in range(2):
+            try:
+                environ["wsgi.input"].read()
+            except BodyFault as fault:
+                told.append(str(fault))
+                client.send(b"end")
+        start_response("200 OK", [])
+        return [b"late"]
+
+    with Rig(app, stream_bodies=True, body_timeout=MOMENT) as rig:
+        client = rig.client()
+        assert client.answer(post(b"b" * 10)[:-3]).get("Connection") == "close"
+        assert told == ["the request body did not arrive in time"] * 2
 
 
 def test_slow_stream() -> None:
