@@ -358,7 +358,9 @@ cdef class Connection(Responder):
         cdef bytes text
         if self.state != RUNNING or self.gone:
             return
-        if not self.response.sent:
+        if self.pending_size:
+            self.flush()
+        if not self.response.sent and self.pending_size == 0:  # not in the midst of hints that are held
             answer = <tuple>self.station.refusals[FAULT_REQUEST_TIMEOUT]
             text = answer[1] + self.station.stamp[:self.station.stamp_len] + answer[2]
             if not self.head_only:

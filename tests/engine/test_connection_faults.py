@@ -457,3 +457,34 @@ def test_chunks_whose_end_turns_the_loop(seed: int) -> None:
         assert ends == ["end"] * len(chunks)
         assert client.state == "OPEN"
         assert rig.faults == []
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_giving_up_does_not_break_into_hints_that_are_held(reads: bool) -> None:
+    taken: list[bytes] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        for _ in range(20):
+            environ["wsgi.early_hints"]([("Link", "x" * 1000)])
+        for _ in range(20 if reads else 0):
+            taken.append(client.take())
+            environ["wsgi.early_hints"]([("Link", "y")])  # sends what was held, too
+        taken.append(client.take())
+        client.connection.give_up()
+        start_response("200 OK", [])
+        return [b"late"]
+
+    with Rig(app, log="%(s)s") as rig:
+        client = rig.client()
+        client.narrow()
+        client.send(get())
+        rig.turns()
+        data = b"".join(taken) + client.take()
+        while data.startswith(b"HTTP/1.1 103 "):
+            _, _, data = data.partition(b"\r\n\r\n")
+        if reads:
+            assert Answer(data).status == 504
+        else:
+            assert data == b""
+        assert (client.ended, client.state) == ("eof", "CLOSED")
+        assert rig.faults == []
