@@ -54,8 +54,9 @@ cdef enum:
     COPIED = 1024        # bytes of a body that are copied behind the head
     JOIN_LIMIT = 1 << 20 # a list of chunks up to this many bytes goes out as one
 
-cdef tuple PLAIN_FILES = (io.FileIO, io.BufferedReader, io.BufferedRandom)
-cdef tuple PLAIN_READS = tuple(kind.read for kind in PLAIN_FILES)
+cdef object FileIO = io.FileIO
+cdef object BufferedReader = io.BufferedReader
+cdef object BufferedRandom = io.BufferedRandom
 cdef bytes NOTHING = b""
 
 
@@ -119,18 +120,17 @@ cdef class Responder(Receiver):
         """Begin to send a plain file from where it stands; it is closed once it is sent. 0: iterate instead."""
         cdef Response response = self.response
         cdef stat_t facts
-        cdef object reader, source
+        cdef object source
         cdef int descriptor
         cdef int64_t at, size
         cdef size_t head_len
         if not self.station.use_sendfile:
             return 0
-        # Only where read() is the plain file's own: a GzipFile has a fileno() too.
-        reader = getattr(wrapper.filelike, "read", None)
-        reader = getattr(reader, "__wrapped__", reader)
-        source = getattr(reader, "__self__", None)
-        if not isinstance(source, PLAIN_FILES) or type(source).read not in PLAIN_READS:
+        source = plain_file(wrapper.filelike)
+        if source is None:
             return 0
+        if type(source) is BufferedRandom:
+            source.flush()  # read() gives what was written to it, of which the kernel need not know yet
         descriptor = source.fileno()
         # The files of /proc say that they are empty, and give something when they are read.
         if fstat(descriptor, &facts) != 0 or not S_ISREG(facts.st_mode) or facts.st_size == 0:
@@ -400,3 +400,26 @@ cdef class Responder(Receiver):
         if self.asked:
             self.asked = False
             PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), NULL)
+
+
+cdef object plain_file(object filelike):
+    """The plain file that filelike.read() reads by itself, or None.
+
+    A descriptor does not make one: a GzipFile has a fileno() too, and so has a BufferedReader above it.
+    """
+    cdef object reader = getattr(filelike, "read", None)
+    cdef object names = getattr(reader, "__globals__", None)
+    cdef object source, raw
+    if type(names) is dict and (<dict>names).get("__name__") == "tempfile":
+        reader = getattr(reader, "__wrapped__", None)  # its wrappers hand the call on as it is
+    source = getattr(reader, "__self__", None)
+    if type(source) is BufferedReader or type(source) is BufferedRandom:
+        raw = source.raw
+    else:
+        raw = source
+    if type(raw) is not FileIO or reader != source.read:
+        return None
+    try:
+        return source if raw.readable() else None
+    except ValueError:  # it is closed, as read() will say
+        return None

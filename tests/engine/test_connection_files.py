@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import gzip
 import io
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import File, Result, drain, served, text
+from django.core.files import File as DjangoFile
 from harness import PATIENCE, Answer, Rig, get, undated
 
 STEPS = [1000, 4096, 10_007, 1 << 20]
@@ -118,12 +121,69 @@ def test_file_like_objects_are_read(content: Path, tmp_path: Path) -> None:
         def read(self, size: int) -> bytes:
             return self.file.read(size).upper()
 
+    class Raw(io.RawIOBase):
+        def __init__(self, path: Path) -> None:
+            self.file = path.open("rb", 0)
+
+        def fileno(self) -> int:
+            return self.file.fileno()
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = (self.file.read(len(buffer)) or b"").upper()
+            buffer[: len(data)] = data
+            return len(data)
+
+        def close(self) -> None:
+            self.file.close()
+            super().close()
+
+    class Into(io.FileIO):
+        def writable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = (super().read(len(buffer)) or b"").upper()
+            buffer[: len(data)] = data
+            return len(data)
+
+    class Wrapping:
+        """Changes what it reads, and says whom it wraps."""
+
+        def __init__(self) -> None:
+            file = content.open("rb")
+            self.close = file.close
+            self.read = functools.wraps(file.read)(lambda size: file.read(size).upper())
+
+    class Lines:
+        def __init__(self) -> None:
+            file = content.open("rb")
+            file.readline()
+            file.seek(0)
+            self.close = file.close
+            self.read = file.read1
+
+    def member() -> Any:
+        return zipfile.ZipFile(archive).open("member")
+
+    archive = tmp_path / "archive"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("member", text(100_000))
     sources: list[tuple[Callable[[], Any], bytes]] = [
         (lambda: gzip.GzipFile(packed), text(100_000)),
         (lambda: Upper(content), text(100_000).upper()),
         (Own, text(100_000).upper()),
         (lambda: io.BytesIO(b"memory"), b"memory"),
         (lambda: content.open("rb"), text(100_000)),
+        (lambda: io.BufferedReader(gzip.GzipFile(packed)), text(100_000)),
+        (lambda: io.BufferedReader(member()), text(100_000)),
+        (lambda: io.BufferedReader(Raw(content)), text(100_000).upper()),
+        (lambda: io.BufferedReader(Into(content)), text(100_000).upper()),
+        (lambda: io.BufferedRandom(Into(content)), text(100_000).upper()),
+        (Wrapping, text(100_000).upper()),
+        (Lines, text(100_000)),
     ]
     for make, expected in sources:
 
@@ -133,7 +193,58 @@ def test_file_like_objects_are_read(content: Path, tmp_path: Path) -> None:
 
         with Rig(app) as rig:
             assert rig.client().answer(get()).body == expected
+            assert rig.client().answer(get(method="HEAD"), head_only=True).status == 200
             assert rig.faults == []
+
+
+@pytest.mark.parametrize("sendfile", [True, False])
+def test_what_was_written_to_the_file_is_sent(content: Path, sendfile: bool) -> None:
+    """read() gives it, though the kernel does not know of it yet."""
+    content.write_bytes(b"as it was before")
+    files: list[Any] = []
+
+    class Open:
+        """Not closed, which would flush it, until the client has read it."""
+
+        def __init__(self, file: Any) -> None:
+            self.read = file.read
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        file = content.open("r+b")
+        files.append(file)
+        file.read(3)
+        file.write(b"is now    ")
+        file.seek(3)
+        assert content.read_bytes() == b"as it was before"
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](Open(file))
+
+    with Rig(app, sendfile=sendfile) as rig:
+        assert rig.client().answer(get()).body == b"is now    ore"
+        assert rig.faults == []
+    files[0].close()
+
+
+def test_file_that_cannot_be_flushed_is_a_fault(content: Path) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        file = io.BufferedRandom(io.FileIO("/dev/full", "r+"))
+        file.write(b"more")
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](file)
+
+    with Rig(app) as rig:
+        assert rig.client().answer(get()).status == 500
+        assert {type(fault) for _, fault in rig.faults} == {OSError}
+
+
+def test_file_that_is_not_for_reading_is_a_fault(content: Path) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](io.FileIO(content, "a"))
+
+    with Rig(app) as rig:
+        assert rig.client().answer(get()).status == 500
+        assert [type(fault) for _, fault in rig.faults] == [io.UnsupportedOperation]
 
 
 def test_files_of_the_kernel_are_read() -> None:
@@ -175,6 +286,42 @@ def test_temporary_file_goes_by_sendfile() -> None:
         assert rig.client().answer(get()).body == text(5000)[8:]
         assert made[0].closed
         assert not Path(made[0].name).exists()
+
+
+def named(content: Path) -> Any:
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+    file.write(content.read_bytes())
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda content: content.open("rb"),
+        lambda content: content.open("rb", 0),
+        lambda content: content.open("r+b"),
+        named,
+        lambda content: DjangoFile(content.open("rb")),
+        lambda content: DjangoFile(named(content)),
+        lambda content: DjangoFile(DjangoFile(content.open("rb"))),
+    ],
+)
+def test_proxies_of_plain_files_go_by_sendfile(content: Path, make: Callable[[Path], Any]) -> None:
+    """Whose read() is the file's own, or says that it hands on to it."""
+    seen: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        file = make(content)
+        seen.append(os.dup(file.fileno()))  # shares the position
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](file)
+
+    with Rig(app) as rig:
+        assert rig.client().answer(get()).body == text(100_000)
+        assert rig.faults == []
+    assert os.lseek(seen[0], 0, os.SEEK_CUR) == 0
+    os.close(seen[0])
 
 
 def test_closed_file_is_a_fault(content: Path) -> None:
