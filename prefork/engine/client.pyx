@@ -7,9 +7,9 @@ flushed by the reactor; a file goes out by sendfile(2).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memset, strerror
 from posix.unistd cimport close
 
 cimport cython
@@ -66,6 +66,7 @@ cdef extern from "poll.h" nogil:
 
 cdef enum:
     VECTORS = 16         # iovecs a flush
+    UNREADABLE = -2      # copy_file: it is the file that fails
     SHARE = 1 << 20      # bytes a turn: a client that reads as fast as we send must not keep the others waiting
 
 # state -> the states that may follow it. Tests walk every pair.
@@ -260,13 +261,22 @@ cdef class Client(Member):
     cdef int send_file(self) except -1:
         cdef ssize_t sent
         cdef size_t share = 0
+        cdef int code
         while self.file_left:
             if share >= SHARE:
                 return 0
             sent = sendfile(self.descriptor, self.file_descriptor, &self.file_at, min(self.file_left, <uint64_t>SHARE))
-            if sent < 0 and errno in (EINVAL, ENOSYS, EOPNOTSUPP):
-                # This file, or its file system, cannot be sent from (man 2 sendfile: "fall back to read and write").
+            if sent < 0 and errno != EAGAIN and errno != EINTR:
+                # It cannot send this file (man 2 sendfile: EINVAL, ENOSYS, "fall back to read and write"), or does not
+                # say what has failed, the file or the socket.
                 sent = self.copy_file()
+            if sent == UNREADABLE:
+                code = errno
+                self.exchange.body_out -= self.file_left
+                self.file_left = 0
+                self.cut = True
+                self.tell_fault(OSError(code, f"the file of the response cannot be read: {strerror(code).decode()}"))
+                break
             if sent < 0:
                 if errno == EINTR:
                     continue
@@ -287,9 +297,11 @@ cdef class Client(Member):
         return self.release_file()
 
     cdef ssize_t copy_file(self) noexcept:
-        """Send a piece of the file without sendfile(2). As that returns, with errno."""
+        """Send a piece of the file without sendfile(2). As that returns, with errno; UNREADABLE is a -1 of the file's."""
         cdef char piece[16384]
         cdef ssize_t n = pread(self.file_descriptor, piece, min(self.file_left, <uint64_t>sizeof(piece)), self.file_at)
+        if n < 0 and errno != EINTR:
+            return UNREADABLE
         if n > 0:
             n = send(self.descriptor, piece, n, MSG_NOSIGNAL)
         if n > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import gzip
@@ -501,3 +502,38 @@ def test_file_that_sendfile_cannot_send_is_read(content: Path, step: int) -> Non
         answer = Answer(drain(rig, client, step))
         assert answer.body == text(100_000)[7:50_007]
         assert (client.state, log, rig.faults, rig.logged()) == ("OPEN", ["close"], [], ["50000"])
+
+
+def test_file_that_fails_is_told(content: Path) -> None:
+    """No client has left: the disk, or here the descriptor, gives nothing. The client sees that it is cut."""
+    log: list[str] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](File(os.fdopen(os.open(content, os.O_WRONLY), "rb", 0), log))
+
+    with Rig(app, log="%(s)s %(B)s") as rig:
+        client = rig.client()
+        answer = Answer(client.ask(get("/file")))
+        assert (answer.status, answer.body, answer.whole) == (200, b"", False)
+        assert (client.state, client.ended, log) == ("CLOSED", "eof", ["close"])
+        ((environ, fault),) = rig.faults
+        assert environ is not None
+        assert environ["RAW_URI"] == "/file"
+        assert isinstance(fault, OSError)
+        assert fault.errno == errno.EBADF
+        assert rig.worker.app_faults == 1
+        assert rig.logged() == ["200 0"]
+
+
+def test_client_that_leaves_a_file_is_no_fault(content: Path) -> None:
+    log: list[str] = []
+    with Rig(served(content, log)) as rig:
+        client = rig.client()
+        client.narrow()
+        client.send(get())
+        rig.turns()
+        assert client.state == "FLUSH"
+        client.close()
+        rig.turns()
+        assert (client.state, log, rig.faults) == ("CLOSED", ["close"], [])
