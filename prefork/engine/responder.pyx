@@ -271,16 +271,23 @@ cdef class Responder(Receiver):
         cdef Response response = self.response
         cdef Station station = self.station
         cdef char number[24]
+        cdef bint without
         response.sent = True
         if self.slot != NULL and self.slot_index >= 0:
             station.unanswered[self.slot_index] = -1
         response.reserve(0)
         self.exchange.status = response.status
-        self.bodiless = self.head_only or response.status == 204 or response.status == 304
-        if response.has_length:
+        without = response.status != 200 and response.status in (204, 205, 304)
+        self.bodiless = without or self.head_only
+        if without:
+            # RFC 9110 8.6: nor a length, whatever the application gives. (Its own is left to a 304.)
+            if response.status == 205:
+                # 15.3.6: no content, but the client looks for the end of it as with any other.
+                response.put(b"Content-Length: 0\r\n", 19)
+        elif response.has_length:
             self.length_left = response.length
-        elif self.bodiless:
-            if length > 0 and self.head_only:
+        elif self.head_only:
+            if length > 0:
                 response.put(b"Content-Length: ", 16)
                 response.put(number, octets_decimal(number, length))
                 response.put(b"\r\n", 2)

@@ -296,8 +296,8 @@ cdef class Response:
                 raise ValueError("start_response: Content-Length given twice")
             self.has_length = True
             self.length = length
-            # RFC 9110 8.6: no Content-Length in a 204.
-            return 1 if self.status == 204 else 0
+            # RFC 9110 8.6: no Content-Length in a 204. That of a 205 is the server's to say.
+            return 1 if self.status == 204 or self.status == 205 else 0
         elif kind == KIND_HOP:
             raise ValueError(f"start_response: {name} is hop-by-hop: the server's own (PEP 3333)")
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,7 +93,17 @@ FRAMING: dict[str, tuple[str, Headers, Callable[[], Iterable[bytes]], bytes, byt
     "304": ("304 Not Modified", [("ETag", '"x"')], list, get(), b"", b"", KEPT),
     "304 with a length": ("304 Not Modified", [("Content-Length", "9")], list, get(), b"", b"", KEPT),
     "304 with a body": ("304 Not Modified", [], lambda: [b"body"], get(), b"", b"", KEPT),
-    "205": ("205 Reset Content", [], list, get(), b"Content-Length: 0\r\n", b"", KEPT),
+    "HEAD, 204 with a body": ("204 No Content", [], lambda: [b"body"], get(method="HEAD"), b"", b"", KEPT),
+    "HEAD, 304 with a body": ("304 Not Modified", [], lambda: [b"body"], get(method="HEAD"), b"", b"", KEPT),
+    **{
+        f"205, {name}": ("205 Reset Content", [], result, request, b"Content-Length: 0\r\n", b"", KEPT)
+        for name, result, request in (
+            ("list", list, get()),
+            ("list with a body", lambda: [b"body"], get()),
+            ("generator", lambda: pieces(b"bo", b"dy"), get()),
+            ("HEAD", lambda: [b"body"], get(method="HEAD")),
+        )
+    },
 }
 
 
@@ -110,6 +121,25 @@ def test_length_of_a_204_is_left_out() -> None:
     """RFC 9110 8.6."""
     data, faults, _ = outcome(answering("204 No Content", [("Content-Length", "0"), ("X", "y")], []))
     assert (data, faults) == (b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", [])
+
+
+def test_length_of_a_205_is_zero() -> None:
+    """RFC 9110 15.3.6."""
+    data, faults, state = outcome(answering("205 Reset", [("Content-Length", "4"), ("X", "y")], [b"body"]))
+    assert (data, faults) == (b"HTTP/1.1 205 Reset\r\nX: y\r\nContent-Length: 0\r\n\r\n", [])
+    assert state == "OPEN"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified"])
+def test_file_where_no_body_belongs(content: Path, status: str, method: str) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response(status, [])
+        return environ["wsgi.file_wrapper"](content.open("rb"))
+
+    data, faults, state = outcome(app, get(method=method))
+    own = "Content-Length: 0\r\n" if status.startswith("205") else ""
+    assert (data, faults, state) == (f"HTTP/1.1 {status}\r\n{own}\r\n".encode(), [], "OPEN")
 
 
 def test_draining_worker_says_close() -> None:
