@@ -166,16 +166,18 @@ cdef class Responder(Receiver):
         return 1
 
     cdef int chunk(self, object data) except -1:
-        """Send one chunk; return when the next may be made. 1: the client is gone."""
+        """Send one chunk; return when the next may be made. 1: the client is gone, 2: the response has ended."""
+        cdef int outcome
         self.check_process(None)
-        if self.give(data):
-            return 1
+        outcome = self.give(data)
+        if outcome:
+            return outcome
         if self.pending_size > self.station.response_limit:
             self.make_room()
         return 1 if self.gone else 0
 
     cdef int give(self, object data) except -1:
-        """Send one chunk, or hold it. 1: the client is gone, there is no use in making more."""
+        """Send one chunk, or hold it. There is no use in making more where 1: the client is gone, 2: this was all."""
         cdef Response response = self.response
         cdef const char *text
         cdef size_t size, head_size = 0, tail_size = 0
@@ -188,7 +190,7 @@ cdef class Responder(Receiver):
         if response.status == 0:
             raise AssertionError("the application gave a chunk before it called start_response")
         if self.gone or self.ended:
-            return 1
+            return 1 if self.gone else 2
         if size == 0:
             return 0
         if not response.sent:
@@ -206,7 +208,7 @@ cdef class Responder(Receiver):
                 if size or head != NULL:
                     self.push(head, response.head_len, text, size, data, 0)
                 if self.ranged:
-                    return 1  # a file is sent as far as its Content-Length says (PEP 3333)
+                    return 2  # a file is sent as far as its Content-Length says (PEP 3333)
                 raise ValueError("the application gave more bytes than its Content-Length")
             self.length_left -= size
         elif self.chunked_out:

@@ -159,9 +159,11 @@ cdef class Response:
         """
         if self.sink is None:
             raise AssertionError("start_response called after the request was over")
-        if exc_info is not None:
+        if exc_info is not None and exc_info:
             try:
                 if self.sent:
+                    if exc_info[1] is None:  # sys.exc_info() where nothing is being handled
+                        raise AssertionError("start_response called with an empty exc_info after the head was sent")
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None
@@ -172,11 +174,19 @@ cdef class Response:
         return self.write_bound
 
     def write(self, data, /):
-        """PEP 3333 write(): send data (bytes) at once."""
+        """PEP 3333 write(): send data (bytes) at once.
+
+        Raises BrokenPipeError when the client has left or takes nothing any more, ValueError behind the end of the
+        response.
+        """
+        cdef int outcome
         if self.sink is None:
             raise AssertionError("write called after the request was over")
-        if self.sink.chunk(data):
-            raise BrokenPipeError("the client has closed the connection")
+        outcome = self.sink.chunk(data)
+        if outcome == 1:
+            raise BrokenPipeError("the client is gone")
+        if outcome:
+            raise ValueError("write called after the end of the response")
 
     def early_hints(self, headers, /):
         """``wsgi.early_hints``: send a 103 response (RFC 8297) with headers, a list of (str, str)."""

@@ -76,6 +76,35 @@ def test_exc_info_is_raised_again_once_the_head_is_sent() -> None:
     assert (answer.status, answer.body, answer.whole, state) == (200, b"begun", False, "CLOSED")
 
 
+def test_empty_exc_info_cannot_replace_what_was_sent() -> None:
+    """sys.exc_info() outside of an except clause."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"begun"
+        start_response("500 No", [], (None, None, None))
+
+    data, faults, _ = outcome(app)
+    assert [str(fault) for fault in faults] == [
+        "start_response called with an empty exc_info after the head was sent"
+    ]
+    assert not Answer(data).whole
+
+
+@pytest.mark.parametrize("none", [None, (), False])
+def test_no_exc_info_is_whatever_is_false(none: Any) -> None:
+    """As in the example of PEP 3333."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [], none)
+        with pytest.raises(AssertionError, match="second time"):
+            start_response("404 Not Found", [], none)
+        return [b"body"]
+
+    data, faults, _ = outcome(app)
+    assert (Answer(data).status, faults) == (200, [])
+
+
 def test_empty_chunks_do_not_send_the_head() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
@@ -135,6 +164,37 @@ def test_write_keeps_to_the_length() -> None:
     data, faults, state = outcome(app)
     assert (data, faults) == (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nonetw", [])
     assert state == "OPEN"
+
+
+def test_write_behind_the_end() -> None:
+    """No client has left."""
+
+    class Late:
+        def __init__(self, write: Any) -> None:
+            self.write = write
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"body"])
+
+        def close(self) -> None:
+            self.write(b"late")
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        write = start_response("200 OK", [("Content-Length", "4")])
+        if environ["PATH_INFO"] == "/close":
+            return Late(write)
+        with pytest.raises(ValueError, match="more bytes"):
+            write(b"body and more")
+        write(b"yet more")
+        return []
+
+    for target in ("/close", "/long"):
+        data, faults, state = outcome(app, get(target))
+        assert data == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
+        assert [(type(fault), str(fault)) for fault in faults] == [
+            (ValueError, "write called after the end of the response")
+        ]
+        assert state == "OPEN"
 
 
 @pytest.mark.parametrize("bad", ["text", None, bytearray(b"x")])
