@@ -17,7 +17,10 @@ cdef object FileIO = io.FileIO
 
 
 cdef class EmptyInput:
-    """``wsgi.input`` of a request without a body: at its end from the start. Has no state, so one serves all."""
+    """``wsgi.input`` of a request without a body: at its end from the start, where it stays.
+
+    Has no state, so one serves all: it cannot be closed.
+    """
 
     def read(self, size=-1, /):
         """b"", always."""
@@ -39,11 +42,21 @@ cdef class EmptyInput:
         """0, always."""
         return 0
 
+    def readinto1(self, buffer, /):
+        """0, always."""
+        return 0
+
     def __iter__(self):
         return self
 
     def __next__(self):
         raise StopIteration
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        pass
 
     def readable(self):
         """True."""
@@ -54,8 +67,24 @@ cdef class EmptyInput:
         return False
 
     def seekable(self):
+        """True."""
+        return True
+
+    def seek(self, offset, whence=0, /):
+        """0, always: there is no other place."""
+        return 0
+
+    def tell(self):
+        """0, always."""
+        return 0
+
+    def isatty(self):
         """False."""
         return False
+
+    def fileno(self):
+        """Raises io.UnsupportedOperation, as that of io.BytesIO does."""
+        raise io.UnsupportedOperation("fileno")
 
     def flush(self):
         """Nothing to write; io.TextIOWrapper asks for it when it is closed."""

@@ -287,9 +287,22 @@ def test_empty_input() -> None:
     assert stream.readline(9) == b""
     assert stream.readlines() == stream.readlines(1) == list(stream) == []
     assert stream.readinto(bytearray(3)) == 0
-    assert (stream.readable(), stream.closed) == (True, False)
+    assert stream.readinto1(bytearray(3)) == 0
+    assert (stream.readable(), stream.writable(), stream.isatty(), stream.closed) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert (stream.seekable(), stream.seek(0), stream.seek(0, os.SEEK_END), stream.tell()) == (True, 0, 0, 0)
+    with pytest.raises(io.UnsupportedOperation):
+        stream.fileno()
+    with stream as same:
+        assert same is stream
     stream.close()
     assert stream.read() == b""
+    with io.TextIOWrapper(io.BufferedReader(stream)) as wrapper:  # type: ignore[type-var]
+        assert wrapper.read() == ""
     with pytest.raises(AttributeError):
         stream.mine = 1  # type: ignore[attr-defined]
 
