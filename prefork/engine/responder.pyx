@@ -368,7 +368,7 @@ cdef class Responder(Receiver):
         response.head_len = 0
         response.reserve(len(answer[1]) + 64)
         response.put(answer[1], len(answer[1]))
-        response.put(b"Content-Type: text/plain; charset=latin-1\r\n", 43)
+        response.put(b"Content-Type: text/plain; charset=iso-8859-1\r\n", 46)
         self.persist = False
         self.open_head(len(answer[3]))
         self.give(answer[3])
