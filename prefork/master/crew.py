@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -127,7 +128,9 @@ class Crew:
             try:
                 os.kill(pid, number)
             except PermissionError:
-                pass  # it runs as somebody else, and this process has no CAP_KILL: it has its channel
+                # It is the user of -u by now, and this process has no CAP_KILL. Its loop obeys, if it turns.
+                if number in (signal.SIGTERM, signal.SIGKILL):
+                    self.send(slot, channel.STOP)
 
     def signal_all(self, number: int) -> None:
         for slot in self.children:

@@ -85,7 +85,7 @@ class Molds:
             first = not mold.late
             mold.late = mold.late or f"did not end its import within {mold.patience:g} s (boot_timeout)"
             mold.deadline = now + ABORT_TIMEOUT if first else math.inf
-            os.kill(mold.pid, signal.SIGABRT if first else signal.SIGKILL)
+            self._signal(mold, signal.SIGABRT if first else signal.SIGKILL)
 
     def put_off(self, seconds: float) -> None:
         """This process stood still for so long: the imports have their time again."""
@@ -212,7 +212,14 @@ class Molds:
     def _kill(self, mold: Mold) -> None:
         # It has nothing to lose: no client, no request, and workers that are not its children.
         mold.ending = True
-        os.kill(mold.pid, signal.SIGKILL)
+        self._signal(mold, signal.SIGKILL)
+
+    def _signal(self, mold: Mold, number: int) -> None:
+        try:
+            os.kill(mold.pid, number)
+        except PermissionError:  # it has become the user of -u, and this process has no CAP_KILL
+            if mold.channel is not None:
+                mold.channel.shutdown(socket.SHUT_RDWR)  # it ends as soon as it looks
 
     def _hang_up(self, mold: Mold) -> None:
         if self._living.get(mold.generation) is mold:
