@@ -180,6 +180,8 @@ def _print(loaded: Loaded) -> None:
 def _serve(loaded: Loaded) -> int:
     settings = loaded.settings
     application(settings)
+    if settings.user is not None or settings.group is not None:
+        _load_reporters()
     from .master.program import Program
 
     program = Program(directory())
@@ -208,6 +210,14 @@ def _serve(loaded: Loaded) -> int:
         ).run()
     finally:
         streams.forsake()
+
+
+def _load_reporters() -> None:
+    """What a failure is told with. Workers import it when there is one; but then they have become the user of
+    -u, whom this Python's folder may not let in."""
+    import json  # noqa: F401
+
+    from .wsgi import nearmiss  # noqa: F401
 
 
 def _check(loaded: Loaded) -> int:

@@ -1,6 +1,6 @@
 """Imports point down: the table of the design, held against every module's source, compiled ones too.
 
-    cli -> master, worker;  worker -> engine, wsgi;  master, worker -> net, telemetry, config -> errors
+    cli -> master, worker, wsgi;  worker -> engine, wsgi;  master, worker -> net, telemetry, config -> errors
 
 Imports that only type checkers see do not count. What stands in a function counts as much as what stands at
 the top: the table says who may know whom, not when.
@@ -24,7 +24,7 @@ TABLE = {
     "wsgi": {"errors"},
     "worker": {"config", "engine", "errors", "net", "prefork", "telemetry", "wsgi"},
     "master": {"config", "engine.scoreboard", "errors", "net", "prefork", "telemetry"},
-    "cli": {"config", "errors", "master", "net", "prefork", "telemetry", "worker"},
+    "cli": {"config", "errors", "master", "net", "prefork", "telemetry", "worker", "wsgi"},
     "demo": set(),
     "__main__": {"cli"},
     # commands of their own, run instead of serving

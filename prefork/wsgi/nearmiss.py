@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from ast import AST, ClassDef, FunctionDef, Name, Store, alias, iter_child_nodes, parse
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ def import_failed(wanted: Target, fault: BaseException) -> str:
         return _module_missing(wanted, str(fault.name))
     message = f"importing {wanted.module} in {_cwd()} failed: {_place(fault)}"
     if isinstance(fault, ModuleNotFoundError) and fault.name:
+        if closed := closed_folder(os.__file__):
+            whose = f"user {os.geteuid()} may not enter {closed}, where this Python lies"
+            return f"{message}imports {fault.name!r}, and {whose}"
         return f"{message}imports {fault.name!r}, {_why_not_there(fault.name)}"
     return f"{message}{in_words(fault)}"
 
@@ -119,6 +123,14 @@ def traceback_text(fault: BaseException) -> str:
     if trace is None and not isinstance(fault, SyntaxError):
         return ""
     return "".join(format_exception(type(fault), fault, trace))
+
+
+def closed_folder(path: str) -> str:
+    """The outermost folder on the way to path that this user (-u) may not enter; "" where it may be read."""
+    if os.access(path, os.R_OK):
+        return ""
+    folders = [str(folder) for folder in reversed(Path(path).parents)]
+    return next((folder for folder in folders if not os.access(folder, os.X_OK)), "")
 
 
 # Modules.

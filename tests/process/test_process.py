@@ -160,6 +160,30 @@ def test_user_that_cannot_be_had(start: Start) -> None:
     server.stderr.wait(f"cannot become user {user}")
 
 
+@needs_root
+def test_user_that_may_not_read_this_python(start: Start, open_folder: Path) -> None:
+    """An error is told in full all the same: an application's, and the cause of every other."""
+    closed = [each for each in Path(os.__file__).parents if not each.stat().st_mode & 0o001]
+    if not closed:
+        pytest.skip("this Python may be read by everybody")
+    other = Project(open_folder)
+    flags = ("-u", "65534", "--chdir", str(open_folder))
+    other.write("def app(environ, start_response):\n    1 / 0\n")
+    other.path.chmod(0o644)
+    server = start(*flags)
+    assert server.get("/").status == 500
+    server.stderr.wait("ZeroDivisionError: division by zero")
+    server.pardon()
+    other.write("import colorsys\n")
+    other.path.chmod(0o644)
+    server.send_signal(signal.SIGHUP)
+    server.stderr.wait(
+        "reload failed, generation 1 serves on: importing site_app .* line 1: imports 'colorsys',"
+        f" and user 65534 may not enter {closed[-1]}, where this Python lies"
+    )
+    server.pardon()
+
+
 # Titles
 
 
