@@ -129,7 +129,7 @@ cdef class Responder(Receiver):
         source = plain_file(wrapper.filelike)
         if source is None:
             return 0
-        if type(source) is BufferedRandom:
+        if isinstance(source, BufferedRandom):
             source.flush()  # read() gives what was written to it, of which the kernel need not know yet
         descriptor = source.fileno()
         # The files of /proc say that they are empty, and give something when they are read.
@@ -414,19 +414,26 @@ cdef class Responder(Receiver):
 cdef object plain_file(object filelike):
     """The plain file that filelike.read() reads by itself, or None.
 
-    A descriptor does not make one: a GzipFile has a fileno() too, and so has a BufferedReader above it.
+    A descriptor does not make one: a GzipFile has a fileno() too, and so has a BufferedReader above it. A class of the
+    application's own does as long as it reads like io's (a file that is removed when it is closed).
     """
     cdef object reader = getattr(filelike, "read", None)
     cdef object names = getattr(reader, "__globals__", None)
-    cdef object source, raw
+    cdef object source, raw, kind
     if type(names) is dict and (<dict>names).get("__name__") == "tempfile":
         reader = getattr(reader, "__wrapped__", None)  # its wrappers hand the call on as it is
     source = getattr(reader, "__self__", None)
-    if type(source) is BufferedReader or type(source) is BufferedRandom:
-        raw = source.raw
-    else:
+    if isinstance(source, FileIO):
         raw = source
-    if type(raw) is not FileIO or reader != source.read:
+        kind = FileIO
+    else:
+        kind = BufferedRandom if isinstance(source, BufferedRandom) else BufferedReader
+        if not isinstance(source, kind):
+            return None
+        raw = source.raw
+        if not isinstance(raw, FileIO) or type(raw).readinto is not FileIO.readinto:
+            return None
+    if type(source).read is not kind.read or reader != source.read:
         return None
     try:
         return source if raw.readable() else None

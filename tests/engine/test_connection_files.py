@@ -289,6 +289,18 @@ def test_temporary_file_goes_by_sendfile() -> None:
         assert not Path(made[0].name).exists()
 
 
+class Removed(io.FileIO):
+    """A file of which the application wants to know the end."""
+
+    def close(self) -> None:
+        super().close()
+
+
+class RemovedBuffered(io.BufferedReader):
+    def close(self) -> None:
+        super().close()
+
+
 def named(content: Path) -> Any:
     file = tempfile.NamedTemporaryFile()  # noqa: SIM115
     file.write(content.read_bytes())
@@ -302,6 +314,9 @@ def named(content: Path) -> Any:
         lambda content: content.open("rb"),
         lambda content: content.open("rb", 0),
         lambda content: content.open("r+b"),
+        Removed,
+        lambda content: RemovedBuffered(Removed(content)),
+        lambda content: io.BufferedRandom(Removed(content, "r+")),
         named,
         lambda content: DjangoFile(content.open("rb")),
         lambda content: DjangoFile(named(content)),
