@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from .lending import lend  # in the master: each worker would pay for it
 from .lines import CRITICAL, DEBUG, ERROR, INFO, LEVELS, WARNING, filled, json_line, text_line
 from .sink import Sink
 
@@ -324,8 +325,6 @@ class Log:
     def lend(self) -> None:
         """Before an application is imported: let it find the error log's handler at "gunicorn.error"."""
         if self._logger is None or self._logger.name == "prefork.error":
-            from .lending import lend
-
             lend(self)
 
     def write(self, level: int, message: str, fault: BaseException | None = None) -> None:
