@@ -45,6 +45,8 @@ class Forks:
     def _before(self) -> None:
         # A signal for the child would be told to the worker, by the pipe that both have, until that is cut.
         self._masks[get_ident()] = signals.hold()
+        if not self.over:
+            self._reactor.expect_child()
 
     def _in_parent(self) -> None:
         signals.release(self._masks.pop(get_ident()))

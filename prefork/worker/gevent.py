@@ -119,6 +119,10 @@ class GeventReactor(Reactor):
         frame: FrameType | None = task.greenlet.gr_frame
         return frame
 
+    def expect_child(self) -> None:
+        # gevent itself does it behind the first fork: a child that had ended by then was waited for for ever.
+        self._hub.loop.install_sigchld()
+
     def disinherit(self) -> None:
         self._parted = True
         self._hub.loop.reinit()  # first: what libuv stops it tells the kernel, by an epoll of its own now

@@ -192,6 +192,9 @@ class Reactor:
             self._forks.over = True
             self._close()
 
+    def expect_child(self) -> None:
+        """The application is about to fork."""
+
     # --- in a process that the application has forked ---
 
     def disinherit(self) -> None:

@@ -40,6 +40,12 @@ def fork(child: str) -> str:
     return str(pid)
 
 
+def fork_late(seconds: str) -> str:
+    """The child has ended before the parent comes to anything."""
+    os.register_at_fork(after_in_parent=lambda: burn(seconds))
+    return fork_and_reap("end")
+
+
 def fork_in_greenlet(child: str) -> str:
     import gevent
 
@@ -114,6 +120,7 @@ WORKS: dict[str, Callable[[str], str]] = {
     "/fork": fork,
     "/fork-and-reap": fork_and_reap,
     "/fork-in-greenlet": fork_in_greenlet,
+    "/fork-late": fork_late,
     "/fork-with-timeout": fork_with_timeout,
     "/process": process,
     "/terminate": terminate,
@@ -181,6 +188,10 @@ def daemon() -> None:
     os._exit(0)
 
 
+def end() -> None:
+    os._exit(0)
+
+
 def come_back() -> None:
     time.sleep(0.01)
 
@@ -202,6 +213,7 @@ CHILDREN: dict[str, Callable[[], None]] = {
     "look": look,
     "labour": labour,
     "daemon": daemon,
+    "end": end,
     "come-back": come_back,
     "leave": leave,
     "abort": os.abort,

@@ -62,6 +62,11 @@ def test_greenlet_forks_and_ends(forking: Server, events: Events) -> None:
     assert forking.get("/pid").text == worker
 
 
+def test_first_child_may_end_before_it_is_watched(forking: Server) -> None:
+    """gevent catches SIGCHLD from its first child watcher on, which it makes behind the fork."""
+    assert forking.get("/fork-late?0.2").text == "0"
+
+
 def test_timeout_around_a_fork_is_the_childs_too(forking: Server, events: Events) -> None:
     child = forking.get("/fork-with-timeout?0.05").text
     events.expect("timed out")
