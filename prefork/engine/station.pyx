@@ -181,7 +181,7 @@ cdef class Station:
             table[code] = (
                 status,
                 f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1"),
-                f"Content-Type: text/plain; charset=latin-1\r\nContent-Length: {len(body)}\r\n"
+                f"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Length: {len(body)}\r\n"
                 f"{''.join(field + chr(13) + chr(10) for field in fields)}Connection: close\r\n\r\n".encode("latin-1"),
                 body,
             )

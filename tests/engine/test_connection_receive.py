@@ -261,7 +261,7 @@ def test_refusal_is_answered_in_full_and_logged() -> None:
         answer = Answer(data)
         assert (answer.status, answer.reason) == (400, "Bad Request")
         assert answer.get("Connection") == "close"
-        assert answer.get("Content-Type") == "text/plain; charset=latin-1"
+        assert answer.get("Content-Type") == "text/plain; charset=iso-8859-1"
         assert client.state == "LINGER"
         assert client.ended == "eof"  # our side is shut
         assert rig.refusals == ["target"]
