@@ -256,17 +256,18 @@ class Master:
                     self._hear_mold(mold)
                 elif not (self._sources.hear(fd) or self._succession.hear(fd)):
                     self._control.hear(fd)
-            if gap := standstill.gap(signal.SIGCONT in numbers):
+            # Once more: who is continued may be running again a moment before it has its SIGCONT.
+            late = self._signals.take()
+            if gap := standstill.gap(signal.SIGCONT in (*numbers, *late)):
                 # systemd and timeout(1) send CONT behind each TERM, whether anything is stopped or not.
-                if not any(number in signals.ENDING for number in numbers):
+                if not any(number in signals.ENDING for number in (*numbers, *late)):
                     self.log.info("this process stood still for up to %.1f s: deadlines are put off", gap)
                 fleet.put_off(gap)
                 self._molds.put_off(gap)
                 self._succession.put_off(gap)
                 self._overdue.put_off(self._crew.children, int(gap * 1e9))
-            for number in numbers:
-                if number not in signals.ENDING:
-                    self._signalled(number)
+            for number in [*(each for each in numbers if each not in signals.ENDING), *late]:
+                self._signalled(number)
             self._molds.trim(self._is_wanted)
             now = time.monotonic()
             if now >= self._molds.wake:
