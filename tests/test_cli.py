@@ -57,7 +57,6 @@ class TestServing:
             "bind (command line, -b): '[::': write IPv6 as [address]:port, as in [::1]:8000",
         ),
         (["app", "-c", "none.toml"], "none.toml: cannot be read: No such file or directory"),
-        (["app", "-R"], "-R is not supported: workers always inherit stdout and stderr; leave it out"),
         (["a", "b"], "one application is served, not 2: a b"),
     )
 
