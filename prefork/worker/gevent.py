@@ -16,7 +16,7 @@ from functools import partial
 import gevent
 import gevent.event
 from gevent import monkey
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from ..engine.baton import Baton
 from ..engine.connection import RequestTimeout
@@ -56,8 +56,9 @@ class GeventReactor(Reactor):
         self._limit = boot.settings.worker_connections
         self._greenlets = 0
         self._parked: list[greenlet] = []
-        self._tasks: list[Task] = []
+        self._tasks: dict[greenlet, Task] = {}
         self._waiting: deque[Connection] = deque()
+        self._unbroken = False  # since the hub has switched to a request, nobody else had a turn
         self._watcher = self._hub.loop.io(self.epoll.fileno(), READ)
         self._timer = self._hub.loop.timer(0)
         self._due = float("inf")  # monotonic; when the timer fires
@@ -91,10 +92,11 @@ class GeventReactor(Reactor):
             self.again.append(connection)
         elif outcome == WAITING:
             if self._parked:
+                self._unbroken = True
                 self._parked.pop().switch(connection)
+                self._unbroken = False
             elif self._greenlets < self._limit:
-                self._greenlets += 1
-                greenlet(self._serve_requests, self._hub).switch(connection)
+                self._begin(connection)
             else:
                 self._waiting.append(connection)
         return self._parted
@@ -145,15 +147,14 @@ class GeventReactor(Reactor):
     def current(self) -> Connection | None:
         asking: Any = getcurrent()
         while asking is not None:
-            for task in self._tasks:
-                if task.greenlet is asking:
-                    return task.connection
+            if asking in self._tasks:
+                return self._tasks[asking].connection
             spawner = getattr(asking, "spawning_greenlet", None)  # gevent's own greenlets have one
             asking = spawner() if spawner is not None else None
         return None
 
     def _task_of(self, connection: Connection) -> Task | None:
-        return next((each for each in self._tasks if each.connection is connection), None)
+        return next((each for each in self._tasks.values() if each.connection is connection), None)
 
     # --- in the hub ---
 
@@ -207,32 +208,63 @@ class GeventReactor(Reactor):
         self._due = float("inf")
         self._drain()
 
+    def _begin(self, connection: Connection) -> None:
+        """Run its request in a new greenlet."""
+        self._greenlets += 1
+        self._unbroken = True
+        greenlet(self._serve_requests, self._hub).switch(connection)
+        self._unbroken = False
+
+    def _begin_next(self) -> None:
+        """A greenlet has ended: there is room for one who waits."""
+        if self._waiting and self._greenlets < self._limit:
+            self._begin(self._waiting.popleft())
+
     # --- in greenlets ---
 
     def _serve_requests(self, connection: Connection) -> None:
-        """Body of a greenlet: one request after the other, parked between them."""
+        """Body of a greenlet: one request after the other, parked between them.
+
+        It ends behind a request that let others run or left something with the loop: a gevent.Timeout that
+        nobody cancels is thrown into its greenlet, which must not run the request of another client by then.
+        """
         hub_switch = partial(greenlet.switch, self._hub)  # without the bookkeeping of gevent.Greenlet
+        loop = self._hub.loop
         me = getcurrent()
-        task = Task(me)
-        self._tasks.append(task)
-        while True:
-            task.connection = connection
-            outcome = connection.run()
-            if outcome == PIPELINED:
-                self.again.append(connection)
-                self._hub.loop.run_callback(self._drain)
-            elif self._due == float("inf") or self.draining:
-                # Resumed by somebody else than _drain, so nobody looks at the deadline this request has left.
-                self._hub.loop.run_callback(self._look_ahead)
-            if self._waiting:
-                connection = self._waiting.popleft()
-            else:
+        task = self._tasks[me] = Task(me)
+        try:
+            while True:
+                task.connection = connection
+                active = loop.activecnt
+                outcome = connection.run()
+                is_clean = self._unbroken and loop.activecnt <= active
                 task.connection = None
-                del connection
-                self._parked.append(me)
-                if self.crowded:
-                    self.has_room_again()
-                connection = hub_switch()
+                if outcome == PIPELINED:
+                    self.again.append(connection)
+                    loop.run_callback(self._drain)
+                elif self._due == float("inf") or self.draining:
+                    # Resumed by somebody else than _drain, so nobody looks at the deadline it has left.
+                    loop.run_callback(self._look_ahead)
+                if not is_clean:
+                    return
+                if self._waiting:
+                    connection = self._waiting.popleft()
+                else:
+                    del connection
+                    self._parked.append(me)
+                    if self.crowded:
+                        self.has_room_again()
+                    connection = hub_switch()
+        except GreenletExit:  # killed by somebody who has kept it, or the worker ends
+            if me in self._parked:
+                self._parked.remove(me)
+        finally:
+            del self._tasks[me]
+            self._greenlets -= 1
+            if self._waiting:
+                loop.run_callback(self._begin_next)
+            elif self.crowded:
+                self.has_room_again()
 
     def _wait(self, event: int, connection: Connection, deadline_ns: int) -> bool:
         """Wait, others being served, until connection is ready. False: not before the deadline."""

@@ -56,6 +56,28 @@ def timer(query: str) -> str:
     return "armed"
 
 
+def leave_timeout(query: str) -> str:
+    """Left running, and so thrown into the greenlet of a request that is over."""
+    if query:
+        time.sleep(0.001)
+    gevent.Timeout(0.05).start()
+    return "left"
+
+
+def keep(query: str) -> str:
+    kept.append(gevent.getcurrent())
+    return "kept"
+
+
+def reap() -> None:
+    while True:
+        time.sleep(0.02)
+        if kept:
+            gevent.get_hub().loop.run_callback(kept.pop().throw)
+
+
+kept: list[Any] = []
+reaper = gevent.spawn(reap)
 WORKS: dict[str, Callable[[str], str]] = {
     "/burn": burn,
     "/burn-apart": burn_apart,
@@ -63,5 +85,8 @@ WORKS: dict[str, Callable[[str], str]] = {
     "/pool": pool,
     "/timeout": timeout,
     "/timer": timer,
+    "/leave-timeout": leave_timeout,
+    "/keep": keep,
+    "/kept": lambda query: str(len(kept)),
     "/wait": lambda query: str(rung.wait(float(query))),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from launcher import Events, Server
+from launcher import Events, Server, until
 from rawclient import Ending, request_bytes
 
 from .conftest import Gate, Start
@@ -22,6 +22,26 @@ def test_greenlets_timers_and_timeouts_of_the_application(server: Server) -> Non
     assert server.get("/timeout?20").text == "timed out"
     assert server.get("/timer?0.01").text == "armed"
     assert server.get("/wait?20").text == "True"  # rung behind the end of the request that armed it
+
+
+@pytest.mark.parametrize("how", ["", "waited"])
+def test_timeout_that_is_left_running_hits_no_other_request(server: Server, how: str) -> None:
+    server.forgive("")
+    with server.connect() as one, server.connect() as other:
+        for _ in range(3):
+            assert one.request("GET", f"/leave-timeout?{how}").text == "left"
+            # Others run in what would be its greenlet, and wait there when it fires.
+            assert other.request("GET", "/wait?0.1").text == "False"
+            assert other.request("GET", "/timeout?20").text == "timed out"
+    server.stop()
+
+
+def test_greenlet_that_is_killed_behind_its_request(server: Server) -> None:
+    with server.connect() as client:
+        for _ in range(3):
+            assert client.request("GET", "/keep").text == "kept"
+            until(lambda: server.get("/kept").text == "0", "it is killed while it is parked")
+    server.stop()
 
 
 def test_request_that_keeps_the_hub_is_told_once(server: Server) -> None:
