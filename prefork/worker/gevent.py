@@ -58,7 +58,6 @@ class GeventReactor(Reactor):
         self._parked: list[greenlet] = []
         self._tasks: dict[greenlet, Task] = {}
         self._waiting: deque[Connection] = deque()
-        self._unbroken = False  # since the hub has switched to a request, nobody else had a turn
         self._watcher = self._hub.loop.io(self.epoll.fileno(), READ)
         self._timer = self._hub.loop.timer(0)
         self._due = float("inf")  # monotonic; when the timer fires
@@ -66,6 +65,7 @@ class GeventReactor(Reactor):
         self._stalls = Stalls(self, boot.settings.stall_timeout) if boot.settings.stall_timeout else None
 
     def serve(self) -> None:
+        self._confine_timeouts()
         self._watcher.start(self._drain)
         if self._stalls is not None:
             self._stalls.start(self._hub)
@@ -92,9 +92,7 @@ class GeventReactor(Reactor):
             self.again.append(connection)
         elif outcome == WAITING:
             if self._parked:
-                self._unbroken = True
                 self._parked.pop().switch(connection)
-                self._unbroken = False
             elif self._greenlets < self._limit:
                 self._begin(connection)
             else:
@@ -134,7 +132,8 @@ class GeventReactor(Reactor):
             self._stalls.disinherit()
 
     def stop_others(self) -> None:
-        stop_others(self._hub.loop)
+        # Kept: a greenlet that nobody knows any more is unwound, and its `finally` is not the child's to run.
+        self._stopped = stop_others(self._hub.loop)
 
     def connections(self) -> Iterator[Connection]:
         yield from super().connections()
@@ -211,60 +210,74 @@ class GeventReactor(Reactor):
     def _begin(self, connection: Connection) -> None:
         """Run its request in a new greenlet."""
         self._greenlets += 1
-        self._unbroken = True
         greenlet(self._serve_requests, self._hub).switch(connection)
-        self._unbroken = False
 
     def _begin_next(self) -> None:
-        """A greenlet has ended: there is room for one who waits."""
+        """A greenlet has ended: there is room for one more."""
         if self._waiting and self._greenlets < self._limit:
             self._begin(self._waiting.popleft())
+        elif self.crowded:
+            self.has_room_again()
+
+    def _confine_timeouts(self) -> None:
+        """A gevent.Timeout is thrown into the greenlet that has started it. Where a request leaves one running,
+        that would hit the request of another client, which has the greenlet by then: it is dropped."""
+        start, expire = gevent.Timeout.start, gevent.Timeout._on_expiration
+
+        def start_in_request(timeout: Any) -> None:
+            timeout.prefork_request = self._request_of(getcurrent())
+            start(timeout)
+
+        def expire_in_request(timeout: Any, starter: greenlet, fault: object) -> None:
+            if starter not in self._tasks or self._request_of(starter) == timeout.prefork_request:
+                expire(timeout, starter, fault)
+            else:
+                self._boot.log.warning("%r was left running by a request that is over: dropped", timeout)
+
+        gevent.Timeout.start = start_in_request
+        gevent.Timeout._on_expiration = expire_in_request
+
+    def _request_of(self, runner: greenlet) -> tuple[int, int] | None:
+        """What tells its request from all others."""
+        task = self._tasks.get(runner)
+        if task is None or task.connection is None:
+            return None
+        return id(task.connection), task.connection.began
 
     # --- in greenlets ---
 
     def _serve_requests(self, connection: Connection) -> None:
-        """Body of a greenlet: one request after the other, parked between them.
-
-        It ends behind a request that let others run or left something with the loop: a gevent.Timeout that
-        nobody cancels is thrown into its greenlet, which must not run the request of another client by then.
-        """
+        """Body of a greenlet: one request after the other, parked between them."""
         hub_switch = partial(greenlet.switch, self._hub)  # without the bookkeeping of gevent.Greenlet
-        loop = self._hub.loop
         me = getcurrent()
         task = self._tasks[me] = Task(me)
         try:
             while True:
                 task.connection = connection
-                active = loop.activecnt
                 outcome = connection.run()
-                is_clean = self._unbroken and loop.activecnt <= active
-                task.connection = None
                 if outcome == PIPELINED:
                     self.again.append(connection)
-                    loop.run_callback(self._drain)
+                    self._hub.loop.run_callback(self._drain)
                 elif self._due == float("inf") or self.draining:
                     # Resumed by somebody else than _drain, so nobody looks at the deadline it has left.
-                    loop.run_callback(self._look_ahead)
-                if not is_clean:
-                    return
+                    self._hub.loop.run_callback(self._look_ahead)
                 if self._waiting:
                     connection = self._waiting.popleft()
                 else:
+                    task.connection = None
                     del connection
                     self._parked.append(me)
                     if self.crowded:
                         self.has_room_again()
                     connection = hub_switch()
-        except GreenletExit:  # killed by somebody who has kept it, or the worker ends
+        except GreenletExit:
+            pass  # somebody has kept it and kills it now, or the worker ends
+        finally:
             if me in self._parked:
                 self._parked.remove(me)
-        finally:
             del self._tasks[me]
             self._greenlets -= 1
-            if self._waiting:
-                loop.run_callback(self._begin_next)
-            elif self.crowded:
-                self.has_room_again()
+            self._hub.loop.run_callback(self._begin_next)
 
     def _wait(self, event: int, connection: Connection, deadline_ns: int) -> bool:
         """Wait, others being served, until connection is ready. False: not before the deadline."""
@@ -349,27 +362,30 @@ class Stalls:
                 self._seen = _describe(frame)
 
 
-def stop_others(loop: Any) -> None:
+def stop_others(loop: Any) -> list[Any]:
     """In a process that the application has forked: of all greenlets only the one that forked lives on, as of
     threads only that one does (fork(2)).
 
     gevent lets all of them go on in both processes. Then a request that waits for its database is woken in
     the child, too, takes the answer from the worker, and does a second time whatever it does next.
+    Returns what would have woken them.
     """
     me = getcurrent()
-    kept = 0
+    stopped: list[Any] = []
     for _ in range(2):
         kept = 0
         for waker in _wakers():
             if any(each is me for each in waker.args or ()):
                 kept += 1  # a gevent.Timeout around the fork
             else:
+                stopped.append((waker.callback, waker.args))
                 waker.stop()
         if loop.activecnt <= kept:
             break
         # There is one from before the worker began to serve, which is frozen (Reactor.run). To look at
         # everything costs a copy of its pages.
         gc.unfreeze()
+    return stopped
 
 
 def _wakers() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""An application with a greenlet that waits from the import on."""
+"""An application with greenlets that wait from the import on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 import gevent
 from forks import application, wait_at_gate
+from greenlet import getcurrent, greenlet
 from testevents import say
 
 
@@ -14,7 +15,19 @@ def listen() -> None:
     say(f"rung in {os.getpid()}")
 
 
+def rest() -> None:
+    """Nobody has kept this greenlet: only what will wake it knows it."""
+    timer = hub.loop.timer(100)
+    timer.start(getcurrent().switch)
+    try:
+        hub.switch()
+    finally:
+        say(f"unwound in {os.getpid()}")
+
+
+hub = gevent.get_hub()
 listener = gevent.spawn(listen)
-gevent.sleep(0.05)  # until it waits
+hub.loop.run_callback(greenlet(rest, hub).switch)
+gevent.sleep(0.05)  # until they wait
 
 __all__ = ["application"]
