@@ -220,8 +220,8 @@ class GeventReactor(Reactor):
             self.has_room_again()
 
     def _confine_timeouts(self) -> None:
-        """A gevent.Timeout is thrown into the greenlet that has started it. Where a request leaves one running,
-        that would hit the request of another client, which has the greenlet by then: it is dropped."""
+        """A gevent.Timeout is thrown into the greenlet that has started it. One that a request leaves running
+        would hit the request of another client, which has the greenlet by then: it is dropped."""
         start, expire = gevent.Timeout.start, gevent.Timeout._on_expiration
 
         def start_in_request(timeout: Any) -> None:
@@ -229,10 +229,11 @@ class GeventReactor(Reactor):
             start(timeout)
 
         def expire_in_request(timeout: Any, starter: greenlet, fault: object) -> None:
-            if starter not in self._tasks or self._request_of(starter) == timeout.prefork_request:
-                expire(timeout, starter, fault)
-            else:
+            now = self._request_of(starter)
+            if starter in self._tasks and getattr(timeout, "prefork_request", now) != now:
                 self._boot.log.warning("%r was left running by a request that is over: dropped", timeout)
+            else:
+                expire(timeout, starter, fault)
 
         gevent.Timeout.start = start_in_request
         gevent.Timeout._on_expiration = expire_in_request
