@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ..net import streams
 from .lending import lend  # in the master: each worker would pay for it
 from .lines import CRITICAL, DEBUG, ERROR, INFO, LEVELS, WARNING, filled, json_line, text_line
 from .sink import Sink
@@ -161,9 +162,7 @@ class Log:
         os.close(null)
 
     def _redirect(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+        streams.flush()
         os.dup2(self._error.fd, 1)
         os.dup2(self._error.fd, 2)
 
