@@ -188,7 +188,7 @@ def _serve(loaded: Loaded) -> int:
     # For unix sockets with relative paths. All other paths are absolute by now.
     os.chdir(settings.chdir)
     from .master.master import Master
-    from .net import streams
+    from .net import signals, streams
     from .telemetry.log import setup
     from .worker.base import preload, run_worker
 
@@ -209,6 +209,8 @@ def _serve(loaded: Loaded) -> int:
             notes=loaded.notes,
         ).run()
     finally:
+        # All is over, with an exit code: one TERM more, while Python tears down, would be another.
+        signals.block()
         streams.forsake()
 
 

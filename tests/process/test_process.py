@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,3 +272,13 @@ def silence(seconds: float) -> int:
     read_fd, write_fd = os.pipe()
     threading.Timer(seconds, os.write, (write_fd, b".")).start()
     return read_fd
+
+
+def test_every_term_to_the_last(start: Start) -> None:
+    """Also one that comes when all is over does not change how the server has ended."""
+    for _ in range(10):
+        server = start(workers=1)
+        while server.process.poll() is None:
+            server.send_signal(signal.SIGTERM)
+            time.sleep(0.0005)
+        assert server.process.returncode == 0, server.stderr.lines
