@@ -89,23 +89,12 @@ def _write_past(handler: logging.StreamHandler[TextIO], text: str) -> None:
 
 def join(log: Log) -> logging.Logger:
     """The logger "prefork.error", which writes to the error log unless the application gave it handlers."""
-    logger = logging.getLogger(ERROR_NAMES[0])
-    if not logger.handlers:
-        logger.addHandler(Handler(log))
-        logger.propagate = False
-    if logger.level == logging.NOTSET:
-        logger.setLevel(log.level)
-    return logger
+    return _furnished(ERROR_NAMES[0], Handler(log), log.level)
 
 
 def lend(log: Log) -> None:
     """Let whoever borrows the handlers of "gunicorn.error" write to the error log."""
-    logger = logging.getLogger(ERROR_NAMES[1])
-    if not logger.handlers:
-        logger.addHandler(Handler(log))
-        logger.propagate = False
-    if logger.level == logging.NOTSET:
-        logger.setLevel(log.level)
+    _furnished(ERROR_NAMES[1], Handler(log), log.level)
 
 
 def join_access(log: Log) -> logging.Logger:
@@ -116,6 +105,17 @@ def join_access(log: Log) -> logging.Logger:
         logger.propagate = False
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
+    return logger
+
+
+def _furnished(name: str, handler: logging.Handler, level: int) -> logging.Logger:
+    """That logger, with what nobody has given it yet."""
+    logger = logging.getLogger(name)
+    if not logger.handlers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    if logger.level == logging.NOTSET:
+        logger.setLevel(level)
     return logger
 
 
