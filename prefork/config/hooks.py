@@ -60,6 +60,8 @@ class Worker:
 
 def enter_environment(settings: Settings) -> dict[str, str | None]:
     """Set what `raw_env` sets; return what was there before, None for nothing."""
+    if not settings.raw_env:
+        return {}
     pairs = {key: value for key, _, value in (pair.partition("=") for pair in settings.raw_env)}
     before = {key: os.environ.get(key) for key in pairs}
     os.environ.update(pairs)

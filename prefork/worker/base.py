@@ -7,6 +7,7 @@ the master is dead: the worker drains.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import signal
@@ -21,6 +22,7 @@ from ..engine.scoreboard import WorkerState
 from ..errors import AppLoadError, BootError, PreforkError
 from ..net import channel, signals, streams
 from ..net.signals import Signals
+from ..telemetry.title import set_title
 from ..wsgi.app import load
 
 # Here, so that it happens once, before the first fork, and while the master may still read every folder.
@@ -367,8 +369,6 @@ class Worker:
 
     def _watch_for_crashes(self) -> None:
         if self.settings.worker_abort is not None:
-            import faulthandler
-
             # faulthandler hands a signal on to what it has found when it was enabled.
             faulthandler.disable()
             signal.signal(signal.SIGABRT, self._abort)
@@ -399,8 +399,6 @@ def _load(settings: Settings, log: Any) -> Callable[..., Any]:
 
 def _watch_for_crashes(log: Any) -> bool:
     """Stacks of all threads in the error log at SEGV, ABRT, BUS, FPE and ILL."""
-    import faulthandler
-
     try:
         faulthandler.enable(file=log.error_fd, all_threads=True)
     except (OSError, ValueError):  # no stderr
@@ -423,8 +421,6 @@ def _access_log(boot: Boot) -> AccessLog | None:
 
 
 def _set_title(settings: Settings, role: str = "worker") -> None:
-    from ..telemetry.title import set_title
-
     set_title(role, settings.proc_name or settings.wsgi_app or settings.default_proc_name)
 
 
