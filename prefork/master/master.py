@@ -27,22 +27,23 @@ from ..telemetry.lines import ERROR
 # Here, and not when it is asked for: by then another prefork may be installed in the place of this one.
 from ..telemetry.status import snapshot
 from ..telemetry.title import set_title
-from . import requests, start
+from . import start
 from .actions import Abandoned, Action, Baked, Exit, Forget, Fork, Opened, Resized, Say, Send, Settled, Signal
 from .births import Births
 from .control import Control
 from .crash import Crashes
-from .crew import Child, Crew
+from .crew import Crew
+from .deadlines import Deadlines
 from .fleet import Course, Fleet
-from .generation import Failure, failure
-from .molds import Mold, Molds
+from .generation import Failure
+from .hearing import Hearing
+from .molds import Molds
 from .phases import SERVES, Phase
 from .reloads import Reloads
-from .requests import Overdue, Verdict
 from .service import Service, progresses
 from .sources import Sources
 from .succession import Succession
-from .suspension import Standstill, is_stopped
+from .suspension import Standstill
 from .trial import Trial
 
 TYPE_CHECKING = False
@@ -99,8 +100,6 @@ class Master:
         self._notes = tuple(notes)
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = start.scoreboard(settings)
-        self._overdue = Overdue(self._scoreboard)
-        self._crashes = Crashes(self._scoreboard)
         self._trial = Trial(self._scoreboard)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
@@ -139,10 +138,30 @@ class Master:
             inherit=self._inherit,
             say_ready=self._say_ready,
         )
+        self._hearing = Hearing(
+            crew=self._crew,
+            molds=self._molds,
+            births=self._births,
+            fleet=self._fleet,
+            scoreboard=self._scoreboard,
+            crashes=Crashes(self._scoreboard),
+            trial=self._trial,
+            succession=self._succession,
+            log=log,
+            act=self._act,
+            exited=lambda worker: self._hook("child_exit", self.server, worker),
+        )
+        self._deadlines = Deadlines(
+            scoreboard=self._scoreboard,
+            crew=self._crew,
+            fleet=self._fleet,
+            log=log,
+            act=self._act,
+            all_settings=self._reloads.all_settings,
+        )
         self._trouble = Failure("")  # the last error that was said
         self._launch: Launch | None = None
         self._started = 0.0
-        self._watch_deadline = math.inf
         self._exit_code: int | None = None
 
     def run(self) -> int:
@@ -250,11 +269,7 @@ class Master:
                 if number in signals.ENDING:
                     self._signalled(number)
             for fd, _ in events:
-                if child := self._crew.speaker(fd):
-                    self._hear(child)
-                elif mold := self._molds.speaker(fd):
-                    self._hear_mold(mold)
-                elif not (self._sources.hear(fd) or self._succession.hear(fd)):
+                if not (self._hearing.hear(fd) or self._sources.hear(fd) or self._succession.hear(fd)):
                     self._control.hear(fd)
             # Once more: who is continued may be running again a moment before it has its SIGCONT.
             late = self._signals.take()
@@ -265,18 +280,18 @@ class Master:
                 fleet.put_off(gap)
                 self._molds.put_off(gap)
                 self._succession.put_off(gap)
-                self._overdue.put_off(self._crew.children, int(gap * 1e9))
+                self._deadlines.put_off(gap)
             for number in [*(each for each in numbers if each not in signals.ENDING), *late]:
                 self._signalled(number)
-            self._molds.trim(self._is_wanted)
+            self._molds.trim(lambda slot: fleet.workers[slot].phase is Phase.FORKING)
             now = time.monotonic()
             if now >= self._molds.wake:
                 self._molds.tick(now)
-            if now >= self._watch_deadline:
-                self._watch(now)
+            if now >= self._deadlines.wake:
+                self._deadlines.tick(now)
             if now >= fleet.wake:
                 for slot in fleet.due(now):
-                    if self._is_stopped(slot):
+                    if self._deadlines.is_stopped(slot):
                         fleet.stopped(slot, now)
                 self._act(fleet.tick(now))
             self._succession.tick(now)
@@ -286,15 +301,15 @@ class Master:
                 self._service.tick(now)
 
     def _wake(self) -> float:
-        rooms = (self._fleet, self._service, self._molds, self._trial, self._succession)
-        return min(self._watch_deadline, *(each.wake for each in rooms))
+        rooms = (self._fleet, self._service, self._molds, self._trial, self._succession, self._deadlines)
+        return min(each.wake for each in rooms)
 
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
         fleet = self._fleet
         match number:
             case signal.SIGCHLD:
-                self._reap()
+                self._hearing.reap()
             case signal.SIGTERM:
                 delay = self.settings.drain_delay
                 soon = f"accepting for {delay:g} s more, then " if delay else ""
@@ -376,7 +391,7 @@ class Master:
                 case Send(slot=slot, message=message):
                     self._crew.send(slot, message)
                 case Signal(slot=slot, number=number, reason=reason):
-                    self._strike(slot, number, reason)
+                    self._deadlines.strike(slot, number, reason)
                 case Say(level=level, text=text, detail=detail):
                     if level >= ERROR:
                         self._trouble = Failure(text, detail)
@@ -445,7 +460,7 @@ class Master:
     def _fork(self, generation: int, forks: Iterable[Fork]) -> list[Action]:
         """All of them at once, see spawn_all."""
         settings = self._reloads.settings_of(generation)
-        self._arm_watch(settings)
+        self._deadlines.arm(settings)
         wanted = []
         for fork in forks:
             facade = self._births.facade(fork.slot, generation)
@@ -478,18 +493,6 @@ class Master:
             self._launch.close()
         self._sources.let_go()
         signals.unblock()
-
-    def _strike(self, slot: int, number: int, reason: str) -> None:
-        if reason:
-            running = requests.running(self._scoreboard, slot, time.monotonic_ns())
-            self.log.error(
-                "worker %d gets %s: %s%s",
-                self._crew.children[slot].pid,
-                signals.name(number),
-                reason,
-                f"; running {running}" if running else "",
-            )
-        self._crew.signal(slot, number)
 
     # Upgrade
 
@@ -524,98 +527,6 @@ class Master:
 
             daemon.silence()
 
-    # Molds
-
-    def _hear_mold(self, mold: Mold) -> None:
-        for slot, why in self._molds.hear(mold):
-            self._unmade(slot, why)
-
-    def _mold_died(self, mold: Mold, status: int) -> None:
-        """Its workers serve on; another one is made, so that it is there when a worker is needed."""
-        self._hear_mold(mold)
-        for child in self._crew.unborn():
-            self._hear(child)  # the last one may have been born
-        for slot, why in self._molds.died(mold, status):
-            self._unmade(slot, why)
-        fleet = self._fleet
-        wanted = [each.number for each in (fleet.current, fleet.next) if each is not None]
-        if mold.imported and not mold.ending and fleet.course is Course.SERVING and mold.generation in wanted:
-            try:
-                self._births.mold(mold.generation)
-            except (OSError, PreforkError) as error:
-                self.log.error("no mold can be made now: %s", error)
-
-    def _unmade(self, slot: int, why: Failure) -> None:
-        child = self._crew.children.get(slot)
-        if child is not None and not child.facade.pid:
-            self._crew.bury(child)
-            self._scoreboard.clear(slot)
-            self._act(self._fleet.unmade(slot, why, time.monotonic()))
-
-    def _is_wanted(self, slot: int) -> bool:
-        return self._fleet.workers[slot].phase is Phase.FORKING
-
-    # What is heard of workers
-
-    def _hear(self, child: Child) -> None:
-        """Tell Fleet what the worker has said."""
-        fleet, slot = self._fleet, child.slot
-        for message in self._crew.words(child):
-            now = time.monotonic()
-            word, _, rest = message.partition(b" ")
-            match word:
-                case b"" if not child.facade.pid:
-                    self._never_born(child)
-                case b"":
-                    self._act(fleet.mute(slot, now))
-                case channel.BORN:
-                    self._crew.born(child, int(rest))
-                    self._act(fleet.forked(slot, child.pid, now))
-                case channel.READY:
-                    child.facade.booted = True
-                    self._act(fleet.ready(slot, now))
-                case channel.WARMING:
-                    fleet.warming(slot, rest.decode("utf-8", "replace"))
-                case channel.PARKED:
-                    self._act(fleet.parked(slot, now))
-                case channel.DRAINING:
-                    self._act(fleet.leaving(slot, now))
-                case channel.RECYCLE:
-                    self._act(fleet.recycle(slot, rest.decode("utf-8", "replace"), now))
-                case channel.FAILED:
-                    self._act(fleet.failed(slot, failure(rest), now))
-                case _:
-                    self.log.warning("worker %d says %r", child.facade.pid, message[:80])
-
-    def _never_born(self, child: Child) -> None:
-        """Nobody holds the other end, and no word was said. If its mold is still at it, that will say why."""
-        generation = self._fleet.workers[child.slot].generation
-        if generation is None or not self._molds.making(generation.number, child.slot):
-            self._unmade(child.slot, Failure("a worker ended at its birth, and could not say why"))
-
-    def _reap(self) -> None:
-        for pid, status in self._crew.reap():
-            if mold := self._molds.of(pid):
-                self._mold_died(mold, status)
-                continue
-            if self._succession.reaped(pid, status):
-                continue
-            child = self._crew.dead(pid)
-            if child is None:
-                for each in self._crew.unborn():
-                    self._hear(each)  # one that was born and died before we have heard of either
-                child = self._crew.dead(pid)
-            if child is None:
-                continue  # a stranger
-            self._hear(child)  # its last words came before its death
-            text = self._crashes.describe(child.slot, status, time.monotonic())
-            self._crew.bury(child)
-            self._trial.bury(child.slot, crashed=child.facade.booted and status != 0)
-            self._scoreboard.clear(child.slot)
-            child.facade.alive = False
-            self._hook("child_exit", self.server, child.facade)
-            self._act(self._fleet.died(child.slot, status == 0, text, time.monotonic()))
-
     # A reload on trial
 
     def _judge(self, now: float) -> None:
@@ -628,36 +539,6 @@ class Master:
     def _current_settings(self) -> Settings:
         assert self._fleet.current is not None
         return self._reloads.settings_of(self._fleet.current.number)
-
-    # Request deadlines
-
-    def _arm_watch(self, settings: Settings) -> None:
-        """No request of these settings can be late before one whole timeout has passed."""
-        if settings.timeout:
-            deadline = time.monotonic() + settings.timeout
-            self._watch_deadline = min(self._watch_deadline, deadline)
-
-    def _watch(self, now: float) -> None:
-        """Look for requests past their deadline, and when to look again.
-
-        A request that begins after this look cannot be late before a whole timeout from now, so an idle
-        server is looked at once in a timeout.
-        """
-        verdicts, following = self._overdue.look(self._crew.children, int(now * 1e9), self._is_stopped)
-        for slot, verdict, text in verdicts:
-            match verdict:
-                case Verdict.ASK:
-                    self._crew.signal(slot, signals.ASK)
-                case Verdict.REPLACE:
-                    self._act(self._fleet.stuck(slot, f"{text} does not end (timeout)", now))
-                case Verdict.ABORT:
-                    self._act(self._fleet.hung(slot, f"{text} does not end (timeout)", now))
-        spans = [each.timeout for each in self._reloads.all_settings() if each.timeout]
-        self._watch_deadline = min(following, now + min(spans, default=math.inf))
-
-    def _is_stopped(self, slot: int) -> bool:
-        child = self._crew.children.get(slot)
-        return child is not None and child.pid != 0 and is_stopped(child.pid)
 
     # Hooks
 
