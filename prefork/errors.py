@@ -7,6 +7,33 @@ the engine hands out a fault code, and `FAULTS` turns it into status and text.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def traceback_of(fault: BaseException, trace: TracebackType | None) -> str:
+    """The exception and its chain with their frames, from `trace` on, as the interpreter prints it.
+
+    Never raises. To format may run what is not ours: Python 3.15 imports the package that a missing module
+    should lie in, and raises what that raises; an exception may have attributes that raise.
+    """
+    from traceback import format_exception, format_tb
+
+    try:
+        return "".join(format_exception(type(fault), fault, trace))
+    except Exception:
+        pass  # without the chain, and what the interpreter would add
+    try:
+        frames = "".join(format_tb(trace))
+    except Exception as broken:  # RecursionError; no memory
+        frames = f"  (its traceback cannot be formatted: {type(broken).__qualname__})\n"
+    try:
+        text = f": {fault}"
+    except Exception as broken:
+        text = f" (it cannot be shown: {type(broken).__qualname__})"
+    return f"Traceback (most recent call last):\n{frames}{type(fault).__qualname__}{text}\n"
+
 
 class PreforkError(Exception):
     """Whatever ends a command of prefork with one line and an exit code."""

@@ -84,3 +84,46 @@ def test_exit_codes():
         errors.AppLoadError: 4,
         errors.BootError: 3,
     }
+
+
+class Secretive(Exception):
+    """One that even traceback cannot print."""
+
+    @property
+    def __notes__(self):
+        raise OSError
+
+
+class Mute(Secretive):
+    def __str__(self):
+        raise OSError
+
+
+@pytest.mark.parametrize(
+    ("fault", "last"),
+    [
+        (ValueError("x"), "ValueError: x"),
+        (Secretive("x"), "Secretive: x"),
+        (Mute("x"), "Mute (it cannot be shown: OSError)"),
+    ],
+)
+def test_traceback_of_whatever_is_raised(fault, last):
+    try:
+        raise fault
+    except Exception as caught:
+        said = errors.traceback_of(caught, caught.__traceback__).splitlines()
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[1].strip().startswith('File "') and "test_errors.py" in said[1]
+    assert said[-1].rpartition(".")[2] == last
+
+
+def test_traceback_in_no_time(monkeypatch):
+    """Where not even the frames can be had."""
+
+    def fail(*_):
+        raise RecursionError
+
+    monkeypatch.setattr("traceback.format_exception", fail)
+    monkeypatch.setattr("traceback.format_tb", fail)
+    said = errors.traceback_of(ValueError("x"), None)
+    assert said.splitlines()[1:] == ["  (its traceback cannot be formatted: RecursionError)", "ValueError: x"]

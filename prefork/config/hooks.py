@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import BootError
+from ..errors import BootError, traceback_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,5 @@ def call(settings: Settings, log: Any, name: str, *arguments: object, fatal: boo
         if not fatal:
             log.exception("hook %s failed", name)
             return
-        import traceback
-
         what = f"hook {name} failed: {type(error).__name__}: {error}"
-        raise BootError(what, traceback.format_exc()) from error
+        raise BootError(what, traceback_of(error, error.__traceback__)) from error

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import time
 
+from ..errors import traceback_of
+
 DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR, "critical": CRITICAL}
 _NAMES = {number: name.upper() for name, number in LEVELS.items()}
@@ -79,17 +81,10 @@ def level_name(level: int) -> str:
 
 def traceback_text(fault: BaseException) -> str:
     """The traceback from the application's first frame on; the server's own frames above it say nothing."""
-    from traceback import format_exception
-
     trace = fault.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
-    try:
-        return "".join(format_exception(type(fault), fault, trace or fault.__traceback__))
-    except Exception as broken:  # an exception that cannot be printed; RecursionError; no memory
-        return (
-            f"{type(fault).__qualname__} (its traceback cannot be formatted: {type(broken).__qualname__})\n"
-        )
+    return traceback_of(fault, trace or fault.__traceback__)
 
 
 def _is_ours(filename: str) -> bool:

@@ -10,9 +10,11 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
-from traceback import extract_tb, format_exception
+from traceback import extract_tb
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+from ..errors import traceback_of
 
 if TYPE_CHECKING:
     from .app import Target
@@ -122,7 +124,7 @@ def traceback_text(fault: BaseException) -> str:
         trace = trace.tb_next
     if trace is None and not isinstance(fault, SyntaxError):
         return ""
-    return "".join(format_exception(type(fault), fault, trace))
+    return traceback_of(fault, trace)
 
 
 def closed_folder(path: str) -> str:

@@ -352,6 +352,10 @@ def test_a_syntax_error_says_file_and_line(project: Path) -> None:
         ("from os import nope", "site_.py, line 1: ImportError: cannot import name 'nope' from 'os'"),
         ("import json; json.loads('{')", "site_.py, line 1: JSONDecodeError: Expecting property name"),
         ("class E(Exception):\n  def __str__(s): raise OSError\nraise E", "site_.py, line 3: E"),
+        (
+            "class E(Exception):\n  @property\n  def __notes__(s): raise OSError\nraise E('x')",
+            "site_.py, line 4: E: x",
+        ),
         ("raise ImportError('x', name='site_')", "site_.py, line 1: ImportError: x"),
         ("raise ModuleNotFoundError('no')", "site_.py, line 1: ModuleNotFoundError: no"),
     ],

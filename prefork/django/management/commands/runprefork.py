@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from prefork.config.argv import COMMANDS, FLAGS
 from prefork.config.load import DEFAULT, Loaded, load
 from prefork.config.parse import Toggle
 from prefork.django import program
-from prefork.errors import ConfigError
+from prefork.errors import ConfigError, traceback_of
 
 # Django's own, although prefork has an option of that name: these are done before a command is found.
 DJANGOS = frozenset({"-h", "--help", "-v", "--version", "--pythonpath"})
@@ -91,7 +90,7 @@ class Command(BaseCommand):
             if isinstance(fault, CommandError):
                 self.stderr.write(str(fault), lambda text: text)
             else:
-                self.stderr.write(traceback.format_exc())
+                self.stderr.write(traceback_of(fault, fault.__traceback__))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Become prefork. Checks of system and migrations have been made."""
