@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
 
 from ..errors import ConfigError
 from .compound import Hook
@@ -67,6 +68,8 @@ def execute(source: bytes, path: str, location: str, directory: str) -> dict[str
     _importable(directory)
     module = type(sys)("__config__")
     module.__file__ = path
+    # Who prints a traceback looks there for the source (linecache, from Python 3.15 on).
+    module.__spec__ = ModuleSpec("__config__", SourceFileLoader("__config__", path), origin=path)
     sys.modules["__config__"] = module  # classes and pickles made there look for it
     try:
         exec(compile(source, path, "exec"), vars(module))
