@@ -188,6 +188,7 @@ cdef class Connection(Responder):
             if not apart and not baton_leave(lead, entered):
                 lost = LOST
         station.slot.running -= 1
+        station.slot.busy_ns += self.exchange.app_ns - self.exchange.begin_ns
         station.free_request(self.slot, self.slot_index)
         self.slot = NULL
         return self.settle() | lost

@@ -30,6 +30,7 @@ cdef struct WorkerSlot:
     int64_t beat_ns          # monotonic, coarse; when its loop last turned
     int64_t connections      # open client connections held
     int64_t running          # requests inside the application now
+    int64_t busy_ns          # inside the application, all requests that have left it together
     uint64_t accepted        # connections, ever
     uint64_t requests        # answered, ever
     uint64_t statuses[6]     # by first digit; [0]: the client left before an answer

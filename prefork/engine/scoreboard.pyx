@@ -265,6 +265,26 @@ cdef class Scoreboard:
                 )
         return found
 
+    def busy_ns(self, int worker, int64_t now_ns):
+        """Nanoseconds that requests have been inside the application, all together, those of now up to now_ns.
+
+        Two readings, divided by the time between them, are how many ran at once on average. A request that
+        ends while this looks may be missing; the next reading has it.
+        """
+        cdef WorkerSlot *slot = self.checked_worker(worker)
+        cdef int64_t busy = slot.busy_ns
+        cdef int64_t left = slot.running
+        cdef int64_t start
+        cdef int i
+        for i in range(self.requests_per_worker):
+            if left <= 0:
+                break
+            start = prefork_load(&self.request_slot(worker, i).start_ns)
+            if start:
+                busy += max(<int64_t>0, now_ns - start)
+                left -= 1
+        return busy
+
     def ended(self, int worker):
         """(method, target) of the last request of each slot of this worker in which none runs now."""
         cdef list found = []
@@ -298,11 +318,12 @@ cdef class Scoreboard:
         """Free a request slot."""
         request_end(self.checked_request(worker, request))
 
-    def set_load(self, int worker, *, int64_t connections, int64_t running):
-        """Say how many connections a worker holds and how many requests it runs."""
+    def set_load(self, int worker, *, int64_t connections, int64_t running, int64_t busy_ns=0):
+        """Say how many connections a worker holds, how many requests it runs, and what those before took."""
         cdef WorkerSlot *slot = self.checked_worker(worker)
         slot.connections = connections
         slot.running = running
+        slot.busy_ns = busy_ns
 
     def count(self, int worker, *, int status, int64_t latency_ns=0, int64_t queue_ns=0, uint64_t body_in=0,
               uint64_t body_out=0):

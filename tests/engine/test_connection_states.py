@@ -6,6 +6,7 @@ A connection is brought into a state by bytes alone, then gets the event; the ta
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -257,3 +258,26 @@ def test_connections_in_a_cycle_with_their_station_are_collected() -> None:
     assert not any(is_open(descriptor) for descriptor in descriptors)
     for sock in sockets:
         sock.close()
+
+
+def test_the_time_inside_the_application_is_kept() -> None:
+    """... and not what its answer takes to be read."""
+    began = time.monotonic_ns()
+    inside: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        inside.append(rig.scoreboard.busy_ns(0, time.monotonic_ns()))
+        return [BIG]
+
+    with Rig(app) as rig:
+        client = rig.client()
+        client.narrow()
+        client.send(get())
+        rig.turns()
+        assert client.state == "FLUSH"
+        busy = rig.scoreboard.busy_ns(0, 1 << 62)
+        assert 0 < inside[0] <= busy < time.monotonic_ns() - began
+        client.ask(b"")
+        assert rig.worker.requests == 1
+        assert rig.scoreboard.busy_ns(0, 1 << 62) == busy

@@ -93,6 +93,19 @@ def test_statuses_by_first_digit(board: Scoreboard, status: int, digit: int) -> 
     assert [i for i, n in enumerate(board.worker(0).statuses) if n] == [digit]
 
 
+def test_busy_is_what_ran_before_and_what_runs_now(board: Scoreboard) -> None:
+    assert board.busy_ns(0, 99) == 0
+    board.set_load(0, connections=2, running=2, busy_ns=1_000)
+    board.begin_request(0, 0, b"GET", b"/", start_ns=40)
+    board.begin_request(0, 1, b"GET", b"/", start_ns=70)
+    assert board.busy_ns(0, 100) == 1_000 + 60 + 30
+    assert board.busy_ns(0, 50) == 1_000 + 10, "one that began behind the clock's time is no time saved"
+    board.end_request(0, 0)
+    assert board.busy_ns(0, 100) == 1_000 + 30
+    board.clear(0)
+    assert board.busy_ns(0, 100) == 0
+
+
 def test_totals_keep_what_the_dead_did(board: Scoreboard) -> None:
     board.count(0, status=200, latency_ns=10_000)
     board.count(1, status=500, latency_ns=10_000)
