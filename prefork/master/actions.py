@@ -68,13 +68,14 @@ class Say(Action):
 
 
 class Resized(Action):
-    """The number of workers that is wanted has changed."""
+    """The number of workers that is wanted has changed. `why`: a few words, or ""."""
 
-    __slots__ = ("new", "old")
+    __slots__ = ("new", "old", "why")
 
-    def __init__(self, new: int, old: int) -> None:
+    def __init__(self, new: int, old: int, why: str = "") -> None:
         self.new = new
         self.old = old
+        self.why = why
 
 
 class Opened(Action):

@@ -70,6 +70,11 @@ class Fleet:
         return self.current.size if self.current is not None else 0
 
     @property
+    def adapts(self) -> bool:
+        """Does the number of workers follow what they have to do?"""
+        return self.course is Course.SERVING and self.current is not None and self.current.adapts
+
+    @property
     def serving(self) -> int:
         """Workers that serve, of whatever generation."""
         return sum(worker.phase in SERVES for worker in self.workers)
@@ -111,9 +116,12 @@ class Fleet:
 
     # Orders
 
-    def start(self, policy: Policy, now: float) -> list[Action]:
-        """Make the first generation, all workers at once: nothing is there that a canary could protect."""
-        self._lineage.current = self._make(policy, Stage.FILLING)
+    def start(self, policy: Policy, now: float, wanted: int = 0) -> list[Action]:
+        """Make the first generation, all workers at once: nothing is there that a canary could protect.
+
+        wanted: so many, where the policy leaves it open.
+        """
+        self._lineage.current = self._make(policy, Stage.FILLING, wanted)
         return self._settle(now)
 
     def reload(self, policy: Policy, now: float) -> list[Action]:
@@ -121,11 +129,11 @@ class Fleet:
         match self.course:
             case Course.STARTING:
                 self._lineage.over(self.current, now)
-                self._lineage.current = self._make(policy, Stage.FILLING)
+                self._lineage.current = self._make(policy, Stage.FILLING, self.size)
             case Course.SERVING:
                 if self.next is not None:
                     self._abandon(self.next, Failure("a newer reload takes its place", exit_code=1), now)
-                self._lineage.next = self._make(policy, Stage.CANARY)
+                self._lineage.next = self._make(policy, Stage.CANARY, self.size)
             case Course.STOPPING:
                 self._say(WARNING, "reload ignored: the server is stopping")
             case Course.ENDED:
@@ -145,6 +153,17 @@ class Fleet:
     def shrink(self, now: float) -> list[Action]:
         """TTOU: one worker less, but never the last one."""
         return self._change(max(1, self.size - 1), now)
+
+    def follow(self, size: int, why: str, now: float) -> list[Action]:
+        """So many are wanted by what there is to do, as far as each generation leaves it open."""
+        if self.adapts:
+            old = self.size
+            for generation in (self.current, self.next, self.kept):
+                if generation is not None and generation.adapts:
+                    generation.size = min(max(size, generation.least), generation.most)
+            if self.size != old:
+                self._out.append(Resized(self.size, old, why))
+        return self._settle(now)
 
     def empty(self, now: float) -> list[Action]:
         """WINCH: drain every worker and keep the master; a reload or `grow` brings workers back."""
@@ -361,22 +380,28 @@ class Fleet:
 
     def _change(self, size: int, now: float) -> list[Action]:
         if self.course in (Course.STARTING, Course.SERVING):
-            size = self._bounded(size)
-            if size != self.size:
-                self._out.append(Resized(size, self.size))
+            size, old = self._bounded(size), self.size
             for generation in (self.current, self.next, self.kept):
                 if generation is not None:
-                    generation.size = size
+                    generation.resize(size, self._limit)
+            if size != old:
+                now_on = f"{self.current.range} from now on" if self.current and self.current.adapts else ""
+                self._out.append(Resized(size, old, now_on))
         return self._settle(now)
 
-    def _make(self, policy: Policy, stage: Stage) -> Generation:
-        return self._lineage.make(policy, stage, self._bounded(policy.size))
+    def _make(self, policy: Policy, stage: Stage, wanted: int) -> Generation:
+        most = self._bounded(policy.size)
+        least = min(policy.least, most)
+        return self._lineage.make(policy, stage, min(policy.first(wanted), most), least=least, most=most)
+
+    @property
+    def _limit(self) -> int:
+        return max(1, len(self.workers) // 2)
 
     def _bounded(self, size: int) -> int:
-        limit = max(1, len(self.workers) // 2)
-        if size > limit:
-            self._say(WARNING, f"{limit} workers are the most that this start allows, not {size}")
-        return min(size, limit)
+        if size > self._limit:
+            self._say(WARNING, f"{self._limit} workers are the most that this start allows, not {size}")
+        return min(size, self._limit)
 
     def _say(self, level: int, text: str, detail: str = "") -> None:
         self._out.append(Say(level, text, detail))

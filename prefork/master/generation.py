@@ -19,24 +19,33 @@ class Stage(enum.Enum):
 
 
 class Policy:
-    """What of the settings matters here. Times are seconds; a timeout of 0 is none."""
+    """What of the settings matters here. Times are seconds; a timeout of 0 is none.
 
-    __slots__ = ("bake", "boot_timeout", "drain_delay", "graceful_timeout", "size")
+    size: workers.  least: so many are enough while there is little to do; 0: always all.
+    """
+
+    __slots__ = ("bake", "boot_timeout", "drain_delay", "graceful_timeout", "least", "size")
 
     def __init__(
         self,
         *,
         size: int,
+        least: int = 0,
         boot_timeout: float = 0.0,
         graceful_timeout: float = 30.0,
         drain_delay: float = 0.0,
         bake: float = 0.0,
     ) -> None:
         self.size = size
+        self.least = min(least or size, size)
         self.bake = bake  # how long it is watched once it serves
         self.boot_timeout = boot_timeout
         self.graceful_timeout = graceful_timeout
         self.drain_delay = drain_delay  # before a drain of the whole server
+
+    def first(self, wanted: int) -> int:
+        """How many to begin with, where so many are wanted now."""
+        return min(max(wanted, self.least), self.size)
 
 
 class Failure:
@@ -62,6 +71,8 @@ class Generation:
     __slots__ = (
         "bake_deadline",
         "early_deaths",
+        "least",
+        "most",
         "number",
         "policy",
         "retry_deadline",
@@ -71,16 +82,40 @@ class Generation:
         "stage",
     )
 
-    def __init__(self, number: int, policy: Policy, stage: Stage, size: int) -> None:
+    def __init__(
+        self, number: int, policy: Policy, stage: Stage, size: int, *, least: int = 0, most: int = 0
+    ) -> None:
         self.number = number
         self.policy = policy
-        self.size = size  # workers wanted; begins as the policy's, follows TTIN and TTOU
+        self.size = size  # workers wanted; follows what there is to do from `least` to `most`, TTIN and TTOU
+        self.least = least or size
+        self.most = most or size
         self.stage = stage
         self.settled = False  # all its workers have served at once
         self.early_deaths = 0  # in a row
         self.retry_deadline = -math.inf  # no fork before
         self.short = False  # waits for retry_deadline
         self.bake_deadline = math.inf  # watched until then; the generation before is kept
+
+    @property
+    def adapts(self) -> bool:
+        """Does the number of its workers follow what they have to do?"""
+        return self.least < self.most
+
+    @property
+    def range(self) -> str:
+        """ "2 to 8", or the one number that there is."""
+        return f"{self.least} to {self.most}" if self.adapts else str(self.size)
+
+    def resize(self, size: int, limit: int) -> None:
+        """TTIN, TTOU: the range goes along. With nobody wanted it is over."""
+        step = size - self.size
+        if self.adapts and size:
+            self.least = max(1, min(size, self.least + step))
+            self.most = min(max(size, self.most + step), limit)
+        else:
+            self.least = self.most = size
+        self.size = size
 
     def restore(self) -> None:
         """From the reserve back to work."""

@@ -30,11 +30,11 @@ class Lineage:
         self._number = 0
         self._known: set[int] = set()  # not yet forgotten
 
-    def make(self, policy: Policy, stage: Stage, size: int) -> Generation:
+    def make(self, policy: Policy, stage: Stage, size: int, *, least: int = 0, most: int = 0) -> Generation:
         """A new generation; who calls says whether it is the current or the next one."""
         self._number += 1
         self._known.add(self._number)
-        return Generation(self._number, policy, stage, size)
+        return Generation(self._number, policy, stage, size, least=least, most=most)
 
     def wanted(self) -> list[Generation]:
         """Those that are to have workers that serve."""

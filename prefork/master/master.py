@@ -396,9 +396,9 @@ class Master:
                     if level >= ERROR:
                         self._trouble = Failure(text, detail)
                     self.log.log(level, "%s%s", text, _below(detail))
-                case Resized(new=new, old=old):
+                case Resized(new=new, old=old, why=why):
                     self.server.num_workers = new
-                    self.log.info("%s instead of %d", start.workers(new), old)
+                    self.log.info("%s instead of %d%s", start.workers(new), old, why and f": {why}")
                     self._hook("nworkers_changed", self.server, new, old)
                 case Opened():
                     self._opened()

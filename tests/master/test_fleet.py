@@ -453,6 +453,171 @@ def test_shrink_lets_go_who_boots_before_who_serves() -> None:
     assert world.shape == "1: 1 quitting, 2 serving"
 
 
+# A number that follows what there is to do
+
+
+def adapting(least: int = 2, most: int = 8, wanted: int = 0) -> World:
+    """A world that has begun with as few as may be, and would have up to `most`."""
+    world = World(24, start=False)
+    world.do(world.fleet.start(Policy(size=most, least=least), world.now, wanted))
+    world.settle()
+    world.pass_time(60)
+    world.taken()
+    world.notes.clear()
+    return world
+
+
+def follow(world: World, size: int) -> None:
+    world.do(world.fleet.follow(size, "so it is", world.now))
+
+
+def range_of(world: World) -> str:
+    assert world.fleet.current is not None
+    return f"{world.fleet.size} of {world.fleet.current.range}"
+
+
+@pytest.mark.parametrize(("wanted", "first"), [(0, 2), (1, 2), (5, 5), (9, 8)])
+def test_begins_with_as_few_as_may_be_or_as_many_as_before(wanted: int, first: int) -> None:
+    world = adapting(2, 8, wanted)
+    assert world.shape == f"1: {first} serving"
+    assert world.fleet.adapts
+
+
+def test_without_a_least_number_nothing_follows() -> None:
+    for policy in (Policy(size=4), Policy(size=4, least=4), Policy(size=4, least=9)):
+        world = World(start=False)
+        world.do(world.fleet.start(policy, world.now, 2))
+        world.settle()
+        assert not world.fleet.adapts
+        follow(world, 2)
+        assert world.shape == "1: 4 serving"
+        assert not world.noted(Resized)
+
+
+def test_follows_within_the_range() -> None:
+    world = adapting(2, 8)
+    follow(world, 5)
+    assert world.shape == "1: 3 booting, 2 serving"
+    world.settle()
+    follow(world, 99)
+    world.settle()
+    assert world.shape == "1: 8 serving"
+    follow(world, 7)
+    (order,) = world.taken()
+    assert isinstance(order, Send) and order.message == channel.DRAIN, "it drains as any other"
+    follow(world, 0)
+    world.settle()
+    assert world.shape == "1: 2 serving"
+    assert world.noted(Resized) == [
+        Resized(5, 2, "so it is"),
+        Resized(8, 5, "so it is"),
+        Resized(7, 8, "so it is"),
+        Resized(2, 7, "so it is"),
+    ]
+
+
+def test_a_reload_begins_with_as_many_as_are_wanted_now() -> None:
+    world = adapting(2, 8)
+    follow(world, 5)
+    world.settle()
+    world.do(world.fleet.reload(Policy(size=8, least=3), world.now))
+    world.ready()
+    assert world.shape == "1: 5 serving; 2: 4 booting, 1 serving"
+    follow(world, 6)
+    assert world.shape == "1: 1 booting, 5 serving; 2: 5 booting, 1 serving", "both follow"
+    world.settle()
+    assert world.shape == "2: 6 serving"
+    assert range_of(world) == "6 of 3 to 8"
+
+
+@pytest.mark.parametrize(
+    ("policy", "after"),
+    [
+        (Policy(size=4), "4 of 4"),
+        (Policy(size=4, least=1), "4 of 1 to 4"),
+        (Policy(size=12, least=7), "7 of 7 to 12"),
+    ],
+)
+def test_a_reload_may_bring_another_range(policy: Policy, after: str) -> None:
+    world = adapting(2, 8)
+    follow(world, 5)
+    world.do(world.fleet.reload(policy, world.now))
+    world.settle()
+    assert range_of(world) == after
+
+
+def test_a_reload_may_bring_the_range() -> None:
+    world = serving(4)
+    world.do(world.fleet.reload(Policy(size=6, least=2), world.now))
+    assert not world.fleet.adapts, "the generation that serves does not"
+    world.settle()
+    assert range_of(world) == "4 of 2 to 6", "it goes on from as many as there were"
+
+
+def test_roll_back_has_as_many_as_are_wanted_now() -> None:
+    world = adapting(2, 8)
+    world.do(world.fleet.reload(Policy(size=8, least=2, bake=60), world.now))
+    world.settle()
+    follow(world, 4)
+    world.settle()
+    world.do(world.fleet.roll_back("worse", world.now))
+    world.settle()
+    assert world.shape == "1: 4 serving"
+
+
+def test_people_move_the_range() -> None:
+    world = adapting(2, 8)
+    follow(world, 4)
+    world.do(world.fleet.grow(world.now))
+    assert range_of(world) == "5 of 3 to 9"
+    for _ in range(4):
+        world.do(world.fleet.shrink(world.now))
+    assert range_of(world) == "1 of 1 to 5"
+    world.do(world.fleet.shrink(world.now))
+    assert range_of(world) == "1 of 1 to 5", "the last one stays"
+    for _ in range(20):
+        world.do(world.fleet.grow(world.now))
+    assert range_of(world) == "12 of 12", "as many as the slots allow"
+    assert world.noted(Resized)[1] == Resized(5, 4, "3 to 9 from now on")
+
+
+def test_an_emptied_server_follows_nothing_until_a_reload() -> None:
+    world = adapting(2, 8)
+    world.do(world.fleet.empty(world.now))
+    assert not world.fleet.adapts
+    follow(world, 5)
+    world.settle()
+    assert world.shape == ""
+    world.do(world.fleet.grow(world.now))
+    world.settle()
+    assert range_of(world) == "1 of 1"
+    world.do(world.fleet.reload(Policy(size=8, least=2), world.now))
+    world.settle()
+    assert range_of(world) == "2 of 2 to 8"
+
+
+def test_a_stopping_server_follows_nothing() -> None:
+    world = adapting(2, 8)
+    world.do(world.fleet.stop(world.now))
+    assert not world.fleet.adapts
+    forks = len(world.forks)
+    follow(world, 5)
+    assert len(world.forks) == forks
+
+
+def test_growth_waits_for_the_back_off() -> None:
+    world = adapting(2, 8)
+    for _ in range(4):
+        world.die(world.slots(Phase.SERVING, Phase.BOOTING)[0])
+        world.settle_boots()
+    forks = len(world.forks)
+    follow(world, 5)
+    assert len(world.forks) == forks
+    world.pass_time(10)
+    world.settle_boots()
+    assert world.shape == "1: 5 serving"
+
+
 def test_grow_ends_at_what_the_slots_allow() -> None:
     world = serving(4, slots=8)
     world.do(world.fleet.grow(world.now))

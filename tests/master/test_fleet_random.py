@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from prefork.master.actions import Action, Send, Signal
 from prefork.master.fleet import Course, Failure, Policy
-from prefork.master.phases import IN_RESERVE, SERVES, Phase
+from prefork.master.generation import Generation
+from prefork.master.phases import COMING, IN_RESERVE, SERVES, Phase
 
 from .world import World
 
@@ -38,14 +39,15 @@ LIVE = (
 class Historian(World):
     """A world that holds the fleet to its promises at every step."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, least: int) -> None:
         self.blame: dict[int, int] = {}  # generation -> early deaths in a row
         self.allowed: dict[int, float] = {}  # generation -> no fork before
         self.judged = 0
         super().__init__(SLOTS, size, start=False)
-        self.step(lambda: self.fleet.start(Policy(size=size, boot_timeout=20), self.now))
+        self.sizes: dict[Generation, int] = {}
+        self.step(lambda: self.fleet.start(Policy(size=size, least=least, boot_timeout=20), self.now))
 
-    def step(self, event: Callable[[], list[Action]]) -> None:
+    def step(self, event: Callable[[], list[Action]], *, resizes: bool = False) -> None:
         ended = self.fleet.course is Course.ENDED
         serving = set(self.slots(*SERVES))
         self.orders.clear()
@@ -55,6 +57,7 @@ class Historian(World):
         self.judge_forks()
         self.judge_floor(serving)
         self.judge_reserve()
+        self.judge_sizes(resizes)
         assert len(self.exits) == (self.fleet.course is Course.ENDED)
         if self.fleet.course is Course.ENDED:
             assert not self.shape
@@ -82,6 +85,22 @@ class Historian(World):
         for worker in self.fleet.workers:
             if worker.phase in IN_RESERVE and self.fleet.course is Course.SERVING:
                 assert worker.generation is self.fleet.kept, "forgotten in reserve"
+
+    def judge_sizes(self, resizes: bool) -> None:
+        """Each generation wants as many as its range allows, and others only when somebody has said so."""
+        fleet = self.fleet
+        for generation in (fleet.current, fleet.next, fleet.kept):
+            if generation is not None:
+                assert generation.least <= generation.size <= generation.most <= SLOTS // 2
+                assert generation.least or not generation.most, "it was emptied, or wants at least one"
+                if not resizes:
+                    assert self.sizes.get(generation, generation.size) == generation.size, "by itself"
+                self.sizes[generation] = generation.size
+        if fleet.current is not None and fleet.course is Course.SERVING:
+            wanted = [worker for worker in fleet.workers if worker.generation is fleet.current]
+            coming = sum(worker.phase in COMING for worker in wanted)
+            retiring = sum(worker.phase is Phase.RETIRING for worker in wanted)
+            assert coming <= fleet.current.most + retiring, "more to come than may ever be wanted"
 
     def note_death(self, slot: int) -> None:
         """Keep the books of early deaths apart from the fleet's own."""
@@ -131,10 +150,16 @@ class Historian(World):
             case "hung":
                 self.step(lambda: fleet.hung(slot, "slow", self.now))
             case "reload":
-                bake = (0, 0, 2, 50)[which % 4]
-                self.step(
-                    lambda: fleet.reload(Policy(size=1 + which % 5, boot_timeout=20, bake=bake), self.now)
+                policy = Policy(
+                    size=1 + which % 5, least=which % 3, boot_timeout=20, bake=(0, 0, 2, 50)[which % 4]
                 )
+                self.step(lambda: fleet.reload(policy, self.now))
+            case "follow":
+                size, most = fleet.size, fleet.current.most if fleet.current is not None else 0
+                self.step(lambda: fleet.follow(which % 6, "so it is", self.now), resizes=True)
+                if size == fleet.size and fleet.adapts and fleet.current is not None:
+                    bounds = (fleet.current.least, most)
+                    assert size in (which % 6, *bounds), "it did not follow"
             case "parked" if parking := self.slots(Phase.PARKING):
                 self.step(lambda: fleet.parked(parking[which % len(parking)], self.now))
             case "roll back":
@@ -143,11 +168,11 @@ class Historian(World):
                     self.allowed[kept.number] = 0.0
                 self.step(lambda: fleet.roll_back("worse", self.now))
             case "grow":
-                self.step(lambda: fleet.grow(self.now))
+                self.step(lambda: fleet.grow(self.now), resizes=True)
             case "shrink":
-                self.step(lambda: fleet.shrink(self.now))
+                self.step(lambda: fleet.shrink(self.now), resizes=True)
             case "empty":
-                self.step(lambda: fleet.empty(self.now))
+                self.step(lambda: fleet.empty(self.now), resizes=True)
             case "stop":
                 self.step(lambda: fleet.stop(self.now))
             case "quit":
@@ -199,6 +224,7 @@ EVENTS = (
     *("wait",) * 4,
     *("die", "kill") * 3,
     *("reload",) * 2,
+    *("follow",) * 2,
     *("parked", "roll back"),
     *("fail", "recycle", "leaving", "mute", "hung", "grow", "shrink"),
 )
@@ -208,14 +234,15 @@ ENDINGS = ("none", "none", "none", "empty", "stop", "quit")
 @settings(max_examples=HISTORIES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     size=st.integers(1, 4),
+    least=st.integers(0, 4),
     history=st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 11)), max_size=60),
     ending=st.sampled_from(ENDINGS),
     after=st.lists(st.tuples(st.sampled_from((*EVENTS, "stop", "quit")), st.integers(0, 11)), max_size=8),
 )
 def test_promises_hold(
-    size: int, history: list[tuple[str, int]], ending: str, after: list[tuple[str, int]]
+    size: int, least: int, history: list[tuple[str, int]], ending: str, after: list[tuple[str, int]]
 ) -> None:
-    world = Historian(size)
+    world = Historian(size, least)
     for what, which in history:
         world.happen(what, which)
     world.happen(ending, 0)
