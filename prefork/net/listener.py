@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 
 from ..errors import BindError
@@ -21,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+UNACKED = slice(24, 28)  # tcpi_unacked in struct tcp_info, see tcp(7)
 _LIVE_TEST_TIMEOUT = 1.0  # for a connect to a socket file whose owner may be stopped
 
 
@@ -55,6 +58,22 @@ class Listener:
 
     def close(self) -> None:
         self.socket.close()
+
+    def waiting(self) -> int:
+        """Connections that nobody has accepted yet; 1 for any number where the system does not count them."""
+        if not self._is_readable():
+            return 0
+        try:
+            # Of a listener the kernel has it there (tcp_get_info); of a unix socket nowhere.
+            counted = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.stop)[UNACKED]
+        except (OSError, AttributeError):
+            return 1
+        return max(1, int.from_bytes(counted, sys.byteorder))
+
+    def _is_readable(self) -> bool:
+        ear = select.poll()
+        ear.register(self.fd, select.POLLIN)
+        return bool(ear.poll(0))
 
     def own(self) -> None:
         """This process removes the socket file at its end; after a fork the child may say so instead."""

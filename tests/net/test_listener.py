@@ -7,6 +7,7 @@ import resource
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,23 @@ def test_what_is_no_socket_is_left_alone(bind: Bind, tmp_path: Path, kind: str) 
     said = refusal(bind, f"unix:{path}")
     assert said == f"cannot listen on unix:{path}: the path exists and is not a socket; it is left alone"
     assert path.is_symlink() or path.exists()
+
+
+@pytest.mark.parametrize(("where", "counted"), [("127.0.0.1:0", True), ("[::1]:0", True), ("unix:", False)])
+def test_who_waits_is_counted_where_the_system_tells(
+    bind: Bind, tmp_path: Path, where: str, counted: bool
+) -> None:
+    (listener,) = bind(f"unix:{tmp_path}/s" if where == "unix:" else where)
+    assert listener.waiting() == 0
+    for number in (1, 2, 3):
+        with ExitStack() as stack:
+            for _ in range(number):
+                client = stack.enter_context(socket.socket(listener.socket.family))
+                client.connect(listener.socket.getsockname())
+            assert listener.waiting() == (number if counted else 1)
+            for _ in range(number):
+                listener.socket.accept()[0].close()
+            assert listener.waiting() == 0
 
 
 def test_folder_that_is_missing(bind: Bind, tmp_path: Path) -> None:
