@@ -138,6 +138,8 @@ class _Resolution:
             self.values["workers"], note = auto.workers(self.values["worker_class"])
             self.origins["workers"] += f", {note}"
             self.notes.append(note)
+        if self.values["min_workers"] > self.values["workers"]:
+            raise self._refuse("min_workers", f"it cannot be more than workers = {self.values['workers']}")
         if self.values["max_requests_jitter"] and not self.values["max_requests"]:
             self.notes.append("max_requests_jitter does nothing without max_requests")
 

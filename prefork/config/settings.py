@@ -132,6 +132,9 @@ class Settings(Record):
     workers: int = row(
         "-w --workers", "workers", default=1, kind=Whole(1, 1024, word="auto"), change="reload",
         help="processes that serve; auto: as many as CPUs and memory allow")
+    min_workers: int = row(
+        "--min-workers", "workers", default=0, kind=Whole(1, 1024, zero="off"), change="reload",
+        help="so many are enough while there is little to do, up to workers otherwise; 0: always workers")
     worker_class: str = row(
         "-k --worker-class", "workers", default="sync", kind=_CLASSES, change="boot",
         help="sync, threads (also gthread) or gevent")

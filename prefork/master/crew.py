@@ -176,12 +176,14 @@ class Crew:
             child.channel = None
 
 
-def spawn(be_child: Callable[[socket.socket], NoReturn]) -> tuple[int, socket.socket]:
+def spawn(be_child: Callable[[socket.socket], NoReturn], word: bytes = b"") -> tuple[int, socket.socket]:
     """Make a process that runs `be_child(its end of a channel)`, signals blocked; return its pid and our end.
 
-    Raises OSError.
+    word: waits there for it.  Raises OSError.
     """
     ours, theirs = channel.pair()
+    if word:
+        ours.send(word)
 
     def be_it(_: int) -> NoReturn:
         ours.close()

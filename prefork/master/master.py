@@ -35,6 +35,7 @@ from .crash import Crashes
 from .crew import Crew
 from .deadlines import Deadlines
 from .fleet import Course, Fleet
+from .gauge import Gauge
 from .generation import Failure
 from .hearing import Hearing
 from .molds import Molds
@@ -101,6 +102,7 @@ class Master:
         self._fleet = Fleet(start.slots(settings))
         self._scoreboard = start.scoreboard(settings)
         self._trial = Trial(self._scoreboard)
+        self._gauge = Gauge(self._fleet, self._scoreboard, self.listeners)
         self._poll = select.poll()
         self._crew = Crew(self._poll)
         self._control = Control(
@@ -209,7 +211,9 @@ class Master:
         set_title("master", self.server.proc_name)
         if settings.pidfile:
             self._succession.claim(settings.pidfile)
-        self._hook("nworkers_changed", self.server, settings.workers, None)
+        policy = start.policy(settings)
+        self.server.num_workers = wanted = policy.first(self._succession.wanted)
+        self._hook("nworkers_changed", self.server, wanted, None)
         self._hook("on_starting", self.server, fatal=True)
         self.listeners.extend(start.listeners(settings, passed))
         self.server.address = tuple(each.text for each in self.listeners)
@@ -217,7 +221,7 @@ class Master:
         self._poll.register(self._signals.fd, select.POLLIN)
         # What exists now stays: a collection in a worker must not touch it, or its pages are copied.
         gc.freeze()
-        self._act(self._fleet.start(start.policy(settings), time.monotonic()))
+        self._act(self._fleet.start(policy, time.monotonic(), wanted))
         for note in self._notes:
             self.log.info("%s", note)
         logger = self.log.access_logger()
@@ -294,6 +298,8 @@ class Master:
                     if self._deadlines.is_stopped(slot):
                         fleet.stopped(slot, now)
                 self._act(fleet.tick(now))
+            if now >= self._gauge.wake:
+                self._act(self._gauge.look(now))
             self._succession.tick(now)
             if now >= self._trial.wake:
                 self._judge(now)
@@ -301,7 +307,8 @@ class Master:
                 self._service.tick(now)
 
     def _wake(self) -> float:
-        rooms = (self._fleet, self._service, self._molds, self._trial, self._succession, self._deadlines)
+        fleet, deadlines = self._fleet, self._deadlines
+        rooms = (fleet, self._gauge, self._service, self._molds, self._trial, self._succession, deadlines)
         return min(each.wake for each in rooms)
 
     def _signalled(self, number: int) -> None:
@@ -442,7 +449,7 @@ class Master:
         """Tell the service manager, unless a reload is still under way, what serves."""
         fleet = self._fleet
         if fleet.next is None and fleet.course is Course.SERVING and fleet.current is not None:
-            what = f"generation {fleet.current.number}, {start.workers(fleet.size)}"
+            what = f"generation {fleet.current.number}, {start.staff(fleet.current)}"
             self._service.ready(f"{after}{what} at {' '.join(self.server.address)}", time.monotonic())
 
     def _progresses(self, now: float) -> bool:
@@ -500,7 +507,7 @@ class Master:
         if refusal := self._upgrade_refusal():
             self._succession.refuse(why, refusal, caller)
         else:
-            self._succession.begin(why, self.settings, self.listeners, caller)
+            self._succession.begin(why, self.settings, self.listeners, self._fleet.size, caller)
 
     def _upgrade_refusal(self) -> str:
         if self._fleet.course is not Course.SERVING or self._succession.is_heir:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..net.listener import Listener
     from .fleet import Fleet
+    from .generation import Generation
 
 OTHER_DESCRIPTORS = 48  # standard streams, logs, pipes, the control socket and those who call there, a mold
 LEAST_SLOTS = 16  # so that TTIN has somewhere to go on a small server
@@ -122,6 +123,7 @@ def policy(settings: Settings) -> Policy:
     """What of the settings Fleet has to know."""
     return Policy(
         size=settings.workers,
+        least=settings.min_workers,
         boot_timeout=settings.boot_timeout,
         graceful_timeout=settings.graceful_timeout,
         drain_delay=settings.drain_delay,
@@ -141,6 +143,8 @@ def facts(server: Server, fleet: Fleet) -> dict[str, Any]:
         "generation": current.number if current is not None else 0,
         "next": following.number if following is not None else 0,
         "workers": fleet.size,
+        "least": current.least if current is not None else 0,
+        "most": current.most if current is not None else 0,
         "serving": fleet.serving,
     }
 
@@ -152,9 +156,19 @@ def line(settings: Settings, bound: Sequence[Listener], access_logger: str = "")
     access = " and ".join(places) or "off (--access-logfile - shows it)"
     version = ".".join(map(str, sys.version_info[:3]))
     return (
-        f"prefork {__version__} at {where}: {workers(settings.workers, settings.worker_class)},"
+        f"prefork {__version__} at {where}: {_staff(settings)},"
         f" pid {os.getpid()}, Python {version}, compiled engine, access log {access}"
     )
+
+
+def _staff(settings: Settings) -> str:
+    few = f"{settings.min_workers} to " if 0 < settings.min_workers < settings.workers else ""
+    return few + workers(settings.workers, settings.worker_class)
+
+
+def staff(generation: Generation) -> str:
+    """Return "4 workers", or "2 to 8 workers" where their number follows what there is to do."""
+    return f"{generation.range} workers" if generation.adapts else workers(generation.size)
 
 
 def workers(number: int, kind: str = "") -> str:

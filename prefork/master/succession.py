@@ -123,6 +123,11 @@ class Succession:
         return self._predecessor is not None
 
     @property
+    def wanted(self) -> int:
+        """How many workers the predecessor wants; 0: nobody has said."""
+        return self._predecessor.wanted if self._predecessor is not None else 0
+
+    @property
     def under_way(self) -> str:
         """What is said of the upgrade that is under way; "" where none is."""
         return f"pid {self._successor.pid} is about to take over" if self._successor is not None else ""
@@ -159,9 +164,9 @@ class Succession:
     # The old master's side
 
     def begin(
-        self, why: str, settings: Settings, listeners: Sequence[Listener], caller: Caller | None
+        self, why: str, settings: Settings, listeners: Sequence[Listener], wanted: int, caller: Caller | None
     ) -> None:
-        """Start a successor."""
+        """Start a successor. wanted: as many workers as this server wants now."""
         try:
             # A daemon's stderr is read by nobody.
             stderr = upgrade.keep_stderr() if settings.daemon else -1
@@ -180,7 +185,7 @@ class Succession:
             upgrade.execute(self._program, theirs, listeners, ears, stderr)
 
         try:
-            pid, ours = spawn(become)
+            pid, ours = spawn(become, b"%s %d" % (channel.WANTED, wanted))
         except OSError as error:
             if stderr >= 0:
                 os.close(stderr)

@@ -80,6 +80,8 @@ class Successor:
                 message = self.channel.recv(channel.MESSAGE_LIMIT)
             except BlockingIOError:
                 return True
+            except ConnectionResetError:
+                continue  # it has ended with our word unread; its own still wait here
             except OSError:
                 message = b""
             word, _, rest = message.partition(b" ")
@@ -176,6 +178,7 @@ class Predecessor:
         self.pid = os.getppid()
         self.proved = False  # it was told that this one is ready
         self.gone = False  # it is dead
+        self.wanted = self._hear_wanted()
 
     def say_ready(self) -> None:
         self.proved = True
@@ -199,6 +202,14 @@ class Predecessor:
 
     def close(self) -> None:
         self.channel.close()
+
+    def _hear_wanted(self) -> int:
+        """How many workers it wants at this moment; 0: it knows no such word."""
+        try:
+            word, _, rest = self.channel.recv(channel.MESSAGE_LIMIT).partition(b" ")
+        except OSError:
+            return 0
+        return int(rest) if word == channel.WANTED else 0
 
 
 def is_upgrade(environ: Mapping[str, str] = os.environ) -> bool:

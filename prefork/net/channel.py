@@ -45,7 +45,9 @@ WARM = b"warm"  # sent before it has booted: answer the paths of --warmup before
 PARK = b"park"  # accept nothing until WAKE; let idle connections go
 WAKE = b"wake"  # accept again, and say ready
 
-# Master to the master that an upgrade has started, which has said READY or FAILED.
+# Master to the master that an upgrade has started: waits there from the beginning ...
+WANTED = b"wanted"  # + " " + number: workers that are wanted now
+# ... and once that has said READY or FAILED.
 TAKE = b"take"  # pid file, socket files and the service manager's ear are yours
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of one datagram

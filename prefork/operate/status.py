@@ -52,5 +52,11 @@ def _head(server: dict[str, Any]) -> str:
     return (
         f"prefork {server['version']} [{server['name']}], pid {server['pid']}, at "
         f"{' '.join(server['addresses'])}: {doing}; generation {server['generation']}, "
-        f"{server['serving']} of {server['workers']} workers serve\n"
+        f"{server['serving']} of {_workers(server)} workers serve\n"
     )
+
+
+def _workers(server: dict[str, Any]) -> str:
+    """ "4", or "2 to 8". An older server has no range."""
+    least, most = server.get("least", 0), server.get("most", 0)
+    return f"{least} to {most}" if least < most else str(server["workers"])

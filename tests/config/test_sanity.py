@@ -165,6 +165,17 @@ class TestWorkers:
         assert made.notes == (f"workers auto = {made.settings.workers}: " + made.notes[0].partition(": ")[2],)
         assert made.origins["workers"].startswith("command line, -w, workers auto = ")
 
+    def test_fewer_workers_than_the_least(self, loaded):
+        assert loaded("--min-workers", "4", "-w", "4").settings.min_workers == 4
+        assert loaded("-w", "4").settings.min_workers == 0
+        with pytest.raises(ConfigError) as fault:
+            loaded("--min-workers", "5", "-w", "4")
+        assert str(fault.value) == (
+            "min_workers = '5' (command line, --min-workers): it cannot be more than workers = 4"
+        )
+        with pytest.raises(ConfigError, match=r"it cannot be more than workers = 1$"):
+            loaded("--min-workers", "2")
+
     def test_jitter_alone_is_noted(self, loaded):
         assert "max_requests_jitter" in loaded("--max-requests-jitter", "5").notes[0]
 

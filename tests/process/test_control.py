@@ -19,6 +19,7 @@ from procfs import state
 
 from prefork.errors import PreforkError
 from prefork.net import control
+from prefork.operate import status
 
 from .conftest import APP, Project, Start, answer, settled
 
@@ -148,6 +149,12 @@ def test_status_as_json(start: Start) -> None:
     said = json.loads(command("status", server.pid, "--json").out)
     assert said["server"]["course"] == "serving"
     assert sorted(worker["pid"] for worker in said["workers"]) == sorted(server.worker_pids())
+
+
+def test_status_of_an_older_server_has_no_range() -> None:
+    server = {"version": "0", "name": "shop", "pid": 7, "addresses": ["http://a"], "course": "serving"}
+    server |= {"generation": 1, "next": 0, "workers": 4, "serving": 3}
+    assert status._head(server).endswith("generation 1, 3 of 4 workers serve\n")
 
 
 def test_status_while_nobody_serves_yet(start: Start, project: Project) -> None:

@@ -155,6 +155,37 @@ def test_broken_reloads(
     assert code_of(server) == "2"
 
 
+# Up and down for no reason at all, as fast as workers come and go.
+RESTLESS = """
+import itertools
+from prefork.master import demand
+
+sizes = itertools.cycle((4, 3, 2, 1, 3, 1))
+
+
+def look(self, loads, generation, waiting, now, *, firm):
+    self.wake = now + 0.1
+    if len(loads) == generation.size:
+        return demand.Verdict(next(sizes), "it is time")
+
+
+demand.Demand.look = look
+"""
+
+
+@and_preloaded
+def test_workers_that_come_and_go(
+    begin: Callable[..., Server], crowd: Crowd, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "prefork.conf.py").write_text(RESTLESS)
+    server = begin(*flags, "--min-workers", "1")
+    swarm = crowd(server)
+    for turn in range(1, 40 if FULL else 6):
+        server.stderr.wait(r"1 worker instead of \d: it is time", count=turn)
+        swarm.wait_more(40)
+    nothing_lost(swarm)
+
+
 @every_class
 def test_killed_workers(begin: Callable[..., Server], crowd: Crowd, flags: tuple[str, ...]) -> None:
     server = begin(*flags)

@@ -1,0 +1,106 @@
+"""What the workers have to do, measured: for Demand, which says how many are wanted. (--min-workers)
+
+A worker's load is the larger of two: how many of its places for requests were taken, on average since the
+look before (scoreboard), and how much of one CPU its process took. The second counts where places say little:
+a gevent worker has a thousand of them and one CPU, threads share one interpreter, and a fast application
+spends little of a busy worker's time. Nothing is asked of the workers. A server without --min-workers is
+never looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from .demand import Demand
+from .phases import SERVES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..engine.scoreboard import Scoreboard
+    from ..net.listener import Listener
+    from .actions import Action
+    from .fleet import Fleet
+    from .phases import Worker
+
+
+class Reading:
+    """Of one worker at one moment. busy_ns: inside the application, all requests together; cpu: seconds."""
+
+    __slots__ = ("busy_ns", "cpu", "now_ns", "pid")
+
+    def __init__(self, pid: int, now_ns: int, busy_ns: int, cpu: float) -> None:
+        self.pid = pid
+        self.now_ns = now_ns
+        self.busy_ns = busy_ns
+        self.cpu = cpu
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds of CPU that the process has taken; 0.0 where the system does not tell."""
+    try:
+        # As clock_getcpuclockid(3) has it: CPUCLOCK_SCHED of a process.
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+class Gauge:
+    """listeners: the master's own list, filled later.  cpu_time: another one, for tests."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        scoreboard: Scoreboard,
+        listeners: Sequence[Listener],
+        cpu_time: Callable[[int], float] = cpu_time,
+    ) -> None:
+        self._fleet = fleet
+        self._scoreboard = scoreboard
+        self._listeners = listeners
+        self._cpu_time = cpu_time
+        self._demand = Demand()
+        self._before: dict[int, Reading] = {}
+
+    @property
+    def wake(self) -> float:
+        """When to look at the latest; inf: never."""
+        return self._demand.wake if self._fleet.adapts else math.inf
+
+    def look(self, now: float) -> list[Action]:
+        fleet = self._fleet
+        current = fleet.current
+        assert current is not None
+        loads = self._loads(int(now * 1e9))
+        verdict = self._demand.look(loads, current, self._waiting, now, firm=fleet.next is None)
+        return fleet.follow(verdict.size, verdict.why, now) if verdict is not None else []
+
+    def _loads(self, now_ns: int) -> list[float]:
+        """Of all that serve. Who has come since the last look has all its room."""
+        readings = {
+            worker.slot: self._read(worker, now_ns)
+            for worker in self._fleet.workers
+            if worker.phase in SERVES
+        }
+        before, self._before = self._before, readings
+        places = self._scoreboard.requests_per_worker
+        return [load(before.get(slot), reading, places) for slot, reading in readings.items()]
+
+    def _read(self, worker: Worker, now_ns: int) -> Reading:
+        busy_ns = self._scoreboard.busy_ns(worker.slot, now_ns)
+        return Reading(worker.pid, now_ns, busy_ns, self._cpu_time(worker.pid))
+
+    def _waiting(self) -> int:
+        return sum(each.waiting() for each in self._listeners)
+
+
+def load(before: Reading | None, after: Reading, places: int) -> float:
+    """How much of the worker's room was taken between two readings, from 0 to 1."""
+    if before is None or before.pid != after.pid or before.now_ns >= after.now_ns:
+        return 0.0
+    span = after.now_ns - before.now_ns
+    taken = (after.busy_ns - before.busy_ns) / span / places
+    # It may be told by a clock that is a little ahead, or behind by a request that ended meanwhile.
+    return min(1.0, max(0.0, taken, (after.cpu - before.cpu) * 1e9 / span))
