@@ -307,6 +307,9 @@ cdef class Responder(Receiver):
             self.persist = False
         if station.draining:
             self.persist = False
+        elif station.partings > 0 and self.persist:
+            station.partings -= 1
+            self.persist = False
         if self.source is not None and not self.body_over:
             self.look_for_end()
         if not self.persist:

@@ -81,6 +81,7 @@ cdef class Station:
 
     # loop
     cdef public bint draining
+    cdef public int partings               # answers that are still to say close, though nobody drains
     cdef public bint closed                # the listeners are not this worker's to accept from
     cdef readonly bint exhausted           # accept found no descriptor; cleared when one is closed
     cdef int64_t now                       # ns, monotonic, of this turn

@@ -25,6 +25,8 @@ class Station:
     """The listeners are not this worker's to accept from: serve() of an endpoint ends there."""
     draining: bool
     """Responses say Connection: close from now on."""
+    partings: int
+    """So many of the next responses say it, too, so that their clients come again, to a sibling."""
     quota: int
     """Answered requests from which on `spent` is true; 0: never."""
     spent: bool

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 import time
 
+from ..net import channel
+from .actions import Send
 from .demand import Demand
 from .phases import SERVES
 
@@ -63,6 +65,7 @@ class Gauge:
         self._cpu_time = cpu_time
         self._demand = Demand()
         self._before: dict[int, Reading] = {}
+        self._elders: dict[int, int] = {}  # slot -> pid: who was there before others were asked for
 
     @property
     def wake(self) -> float:
@@ -75,7 +78,23 @@ class Gauge:
         assert current is not None
         loads = self._loads(int(now * 1e9))
         verdict = self._demand.look(loads, current, self._waiting, now, firm=fleet.next is None)
-        return fleet.follow(verdict.size, verdict.why, now) if verdict is not None else []
+        actions: list[Action] = []
+        if self._elders and len(loads) >= current.size:
+            actions += self._spread(current.size)
+        if verdict is not None:
+            if verdict.size > current.size:
+                self._elders = {slot: reading.pid for slot, reading in self._before.items()}
+            actions += fleet.follow(verdict.size, verdict.why, now)
+        return actions
+
+    def _spread(self, size: int) -> list[Action]:
+        """Those that were asked for are there: their elders leave them a share of the clients."""
+        elders, self._elders = self._elders, {}
+        word = b"%s %.2f" % (channel.SPREAD, max(0.0, 1 - len(elders) / size))
+        return [Send(slot, word) for slot, pid in elders.items() if self._is_there(slot, pid)]
+
+    def _is_there(self, slot: int, pid: int) -> bool:
+        return slot in self._before and self._before[slot].pid == pid
 
     def _loads(self, now_ns: int) -> list[float]:
         """Of all that serve. Who has come since the last look has all its room."""

@@ -44,6 +44,7 @@ STOP = b"stop"  # close everything, exit 0
 WARM = b"warm"  # sent before it has booted: answer the paths of --warmup before it says ready
 PARK = b"park"  # accept nothing until WAKE; let idle connections go
 WAKE = b"wake"  # accept again, and say ready
+SPREAD = b"spread"  # + " " + share: others have come; let so much of the connections come again, to them
 
 # Master to the master that an upgrade has started: waits there from the beginning ...
 WANTED = b"wanted"  # + " " + number: workers that are wanted now

@@ -8,6 +8,7 @@ in the backlog, and the kernel would reset it when the last descriptor of the li
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 from array import array
@@ -29,6 +30,7 @@ IDLE_GRACE = 2.0  # of a kept-alive connection
 SILENT_GRACE = 3.0  # of one that was accepted and has sent nothing: two retransmissions of a lost segment
 LOOK = 0.1  # seconds between two looks
 SETTLE = 0.1  # seconds for handshakes that have begun to be completed
+SPREAD_SPAN = 5.0  # seconds for those to ask who are to come again
 AGAIN = 0.01  # seconds until a backlog that was not empty is looked at again
 WAIT_HEAD, WAIT_IDLE = 0, 2  # Wait, engine/station.pxd
 
@@ -73,6 +75,22 @@ class Retirement:
         if self._station.held():
             self._looking = True
             self._reactor.later(LOOK, self._look)
+
+
+def spread(reactor: Reactor, share: float) -> None:
+    """Have as many answers as that share of the connections say `Connection: close`.
+
+    Kept-alive clients would stay with this worker for ever, however busy it is. Those that ask come again, as
+    new clients, to whoever is free; those that do not ask are no load.
+    """
+    station = reactor.station
+
+    def over() -> None:
+        # The rest were idle: who asks all the time shall not part again and again in their place.
+        station.partings = 0
+
+    station.partings = math.ceil(share * station.held())
+    reactor.later(SPREAD_SPAN, over)
 
 
 class LastCall:

@@ -16,7 +16,7 @@ from select import EPOLLIN, epoll
 from .acceptor import Acceptor
 from .assemble import make_endpoint, make_station
 from .deadline import Deadline
-from .drain import LastCall, Retirement
+from .drain import LastCall, Retirement, spread
 from .forks import Forks
 from .overtime import Overtime
 from .recycle import Recycler
@@ -154,6 +154,10 @@ class Reactor:
         if not self.draining:
             self._retirement.end()
             self._open()
+
+    def spread(self, share: float) -> None:
+        """Siblings have come: let that share of the clients come again, to them."""
+        spread(self, share)
 
     def is_held(self) -> bool:
         """Whether the application keeps the loop from turning. A signal handler in the main thread asks."""

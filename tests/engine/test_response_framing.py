@@ -151,6 +151,20 @@ def test_draining_worker_says_close() -> None:
         assert client.state == "LINGER"
 
 
+def test_so_many_answers_say_close() -> None:
+    """... of those that would not have said so anyway."""
+    with Rig() as rig:
+        rig.station.partings = 2
+        asked = rig.client().answer(get("/", "Connection: close"))
+        assert (asked.get("Connection"), rig.station.partings) == ("close", 2)
+        leaving = [rig.client(), rig.client()]
+        assert [client.answer(get()).get("Connection") for client in leaving] == ["close"] * 2
+        staying = rig.client()
+        assert staying.answer(get()).get("Connection") is None
+        assert staying.answer(get()).get("Connection") is None
+        assert rig.station.partings == 0
+
+
 # --- wrong lengths ---
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from prefork.engine.scoreboard import Scoreboard
+from prefork.master.actions import Send
 from prefork.master.fleet import Policy
 from prefork.master.gauge import Gauge, Reading, cpu_time, load
 from prefork.master.phases import Phase
@@ -49,7 +50,7 @@ class Shop(World):
         )
         self.busy = dict.fromkeys(range(24), 0)
 
-    def run(self, seconds: float, *, busy: float = 0.0, cpu: float = 0.0) -> list[int]:
+    def run(self, seconds: float, *, busy: float = 0.0, cpu: float = 0.0, boots: bool = True) -> list[int]:
         """Let time pass with each worker busy for that share of its places, and of a CPU."""
         until, sizes = self.now + seconds, [self.fleet.size]
         while self.gauge.wake <= until:
@@ -61,7 +62,8 @@ class Shop(World):
                 pid = self.fleet.workers[slot].pid
                 self.cpu[pid] = self.cpu.get(pid, 0.0) + cpu * span
             self.do(self.gauge.look(self.now))
-            self.settle()
+            if boots:
+                self.settle()
             if self.fleet.size != sizes[-1]:
                 sizes.append(self.fleet.size)
         self.now = until
@@ -139,6 +141,23 @@ def test_who_waits_counts() -> None:
     shop.queue.number = 4
     assert shop.run(0.25, busy=1.0) == [4, 8]
     assert shop.queue.asked == 1
+
+
+def test_who_was_there_before_leaves_its_share_to_those_that_come() -> None:
+    shop = Shop(2, 4)
+    shop.run(1, busy=0.5)
+    elders = shop.slots(Phase.SERVING)
+    shop.queue.number = 2
+    shop.taken()
+    assert shop.run(0.25, busy=1.0, boots=False) == [2, 4]
+    assert shop.run(5, busy=1.0, boots=False) == [4]
+    assert not shop.taken(), "nobody is there yet who could take them"
+    shop.settle()
+    shop.queue.number = 0
+    shop.run(0.25, busy=0.5)
+    assert shop.taken() == [Send(slot, b"spread 0.50") for slot in elders]
+    shop.run(5, busy=0.5)
+    assert not shop.taken()
 
 
 def test_requests_that_do_not_end_are_load() -> None:

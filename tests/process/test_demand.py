@@ -71,6 +71,13 @@ def ask(server: Server, target: str, stack: ExitStack) -> Connection:
     return client
 
 
+def kept(client: Connection) -> bool:
+    """Whether the server keeps the connection behind this answer."""
+    response = client.request("GET", "/")
+    assert response.status == 200
+    return response.keeps
+
+
 def head(server: Server) -> str:
     """The first line of prefork status."""
     done = subprocess.run(
@@ -114,6 +121,24 @@ def test_several_at_once_where_many_wait(begin: Begin, project: Project) -> None
         assert 1 <= len([line for line in server.stderr.lines if "instead of" in line]) <= 4
         (project.folder / "open").touch()
         assert [client.response().status for client in clients] == [200] * 8
+
+
+@pytest.mark.parametrize("flags", [CLASSES[0], CLASSES[3]], ids=["sync", "gevent"])
+def test_clients_that_are_kept_come_to_those_that_are_new(
+    begin: Begin, project: Project, flags: tuple[str, ...]
+) -> None:
+    server = begin(*flags, least=1, most=2)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(6)]
+        assert all(kept(client) for client in clients)  # with the only one there is
+        gated = [ask(server, "/gate", stack) for _ in range(places(flags))]
+        server.stderr.wait("2 workers instead of 1: all are busy")
+        until(lambda: serving(server.pid) == 2, "both serve")
+        (project.folder / "open").touch()
+        parted = [client.response().keeps for client in gated].count(False)
+        until(lambda: not kept(clients[0]), "it is to come again")
+        parted += 1 + [kept(client) for client in clients[1:]].count(False)
+        assert parted == 4, "half of seven or eight"
 
 
 def test_a_reload_has_as_many_as_there_were(begin: Begin, project: Project) -> None:
