@@ -1,10 +1,11 @@
 """What the workers have to do, measured: for Demand, which says how many are wanted. (--min-workers)
 
-A worker's load is the larger of two: how many of its places for requests were taken, on average since the
-look before (scoreboard), and how much of one CPU its process took. The second counts where places say little:
-a gevent worker has a thousand of them and one CPU, threads share one interpreter, and a fast application
-spends little of a busy worker's time. Nothing is asked of the workers. A server without --min-workers is
-never looked at.
+A worker's load is the largest of three, since the look before: how many of its places for requests were taken
+on average, how many requests waited in it for their turn on average (both by the scoreboard), and how much of
+one CPU its process took. Places say little of a gevent worker, which has a thousand of them and one CPU, of
+threads, which share one interpreter, and of a fast application, which spends little of a busy worker's time.
+CPU says little where other processes take it. Nothing is asked of the workers. A server without --min-workers
+is never looked at.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """Of one worker at one moment. busy_ns: inside the application, all requests together; cpu: seconds."""
+    """Of one worker at one moment. busy_ns: inside the application, all requests together; waited_ns: before
+    that, those that are answered; cpu: seconds."""
 
-    __slots__ = ("busy_ns", "cpu", "now_ns", "pid")
+    __slots__ = ("busy_ns", "cpu", "now_ns", "pid", "waited_ns")
 
-    def __init__(self, pid: int, now_ns: int, busy_ns: int, cpu: float) -> None:
+    def __init__(
+        self, pid: int, now_ns: int, *, busy_ns: int = 0, waited_ns: int = 0, cpu: float = 0.0
+    ) -> None:
         self.pid = pid
         self.now_ns = now_ns
         self.busy_ns = busy_ns
+        self.waited_ns = waited_ns
         self.cpu = cpu
 
 
@@ -108,8 +113,14 @@ class Gauge:
         return [load(before.get(slot), reading, places) for slot, reading in readings.items()]
 
     def _read(self, worker: Worker, now_ns: int) -> Reading:
-        busy_ns = self._scoreboard.busy_ns(worker.slot, now_ns)
-        return Reading(worker.pid, now_ns, busy_ns, self._cpu_time(worker.pid))
+        board, slot = self._scoreboard, worker.slot
+        return Reading(
+            worker.pid,
+            now_ns,
+            busy_ns=board.busy_ns(slot, now_ns),
+            waited_ns=board.worker(slot).queue_ns,
+            cpu=self._cpu_time(worker.pid),
+        )
 
     def _waiting(self) -> int:
         return sum(each.waiting() for each in self._listeners)
@@ -121,5 +132,6 @@ def load(before: Reading | None, after: Reading, places: int) -> float:
         return 0.0
     span = after.now_ns - before.now_ns
     taken = (after.busy_ns - before.busy_ns) / span / places
-    # It may be told by a clock that is a little ahead, or behind by a request that ended meanwhile.
-    return min(1.0, max(0.0, taken, (after.cpu - before.cpu) * 1e9 / span))
+    waited = (after.waited_ns - before.waited_ns) / span
+    # A request that ended in the middle of a look may be missing there.
+    return min(1.0, max(0.0, taken, waited, (after.cpu - before.cpu) * 1e9 / span))

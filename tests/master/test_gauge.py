@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,16 @@ class Shop(World):
         )
         self.busy = dict.fromkeys(range(24), 0)
 
-    def run(self, seconds: float, *, busy: float = 0.0, cpu: float = 0.0, boots: bool = True) -> list[int]:
-        """Let time pass with each worker busy for that share of its places, and of a CPU."""
+    def run(
+        self,
+        seconds: float,
+        *,
+        busy: float = 0.0,
+        cpu: float = 0.0,
+        queue: float = 0.0,
+        boots: bool = True,
+    ) -> list[int]:
+        """Let time pass; each worker has that share of its places and of a CPU taken, and so many wait."""
         until, sizes = self.now + seconds, [self.fleet.size]
         while self.gauge.wake <= until:
             span = max(0.0, self.gauge.wake - self.now) if math.isfinite(self.gauge.wake) else 0.0
@@ -59,6 +68,7 @@ class Shop(World):
             for slot in self.slots(Phase.SERVING):
                 self.busy[slot] += int(busy * span * SECOND * self.places)
                 self.board.set_load(slot, connections=0, running=0, busy_ns=self.busy[slot])
+                self.board.count(slot, status=200, queue_ns=int(queue * span * SECOND))
                 pid = self.fleet.workers[slot].pid
                 self.cpu[pid] = self.cpu.get(pid, 0.0) + cpu * span
             self.do(self.gauge.look(self.now))
@@ -71,27 +81,28 @@ class Shop(World):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "places", "expected"),
+    ("places", "before", "after", "expected"),
     [
-        ((7, 0, 0, 0.0), (7, SECOND, SECOND // 2, 0.0), 1, 0.5),
-        ((7, 0, 0, 0.0), (7, SECOND, SECOND // 2, 0.0), 4, 0.125),
-        ((7, 0, 0, 0.0), (7, SECOND, 3 * SECOND, 0.0), 1, 1.0),
-        ((7, 0, SECOND, 0.0), (7, SECOND, 0, 0.0), 1, 0.0),
-        ((7, 0, 0, 2.0), (7, SECOND, SECOND // 2, 2.75), 1, 0.75),
-        ((7, 0, 0, 2.0), (7, SECOND, SECOND // 2, 0.0), 1, 0.5),  # the system does not tell any more
-        ((7, 0, 0, 0.0), (7, SECOND, 0, 3.5), 1000, 1.0),  # threads of its own
-        ((7, 0, 0, 0.0), (8, SECOND, SECOND, 1.0), 1, 0.0),  # another worker
-        ((7, SECOND, 0, 0.0), (7, SECOND, 0, 0.0), 1, 0.0),
-        (None, (7, SECOND, SECOND, 1.0), 1, 0.0),
+        (1, {}, {"busy_ns": SECOND // 2}, 0.5),
+        (4, {}, {"busy_ns": SECOND // 2}, 0.125),
+        (1, {}, {"busy_ns": 3 * SECOND}, 1.0),
+        (1, {"busy_ns": SECOND}, {}, 0.0),
+        (1, {"cpu": 2.0}, {"busy_ns": SECOND // 2, "cpu": 2.75}, 0.75),
+        (1, {"cpu": 2.0}, {"busy_ns": SECOND // 2}, 0.5),  # the system does not tell any more
+        (1000, {}, {"cpu": 3.5}, 1.0),  # threads of its own
+        (1000, {}, {"cpu": 0.4, "waited_ns": SECOND // 2}, 0.5),
+        (1000, {"waited_ns": 9 * SECOND}, {"waited_ns": 19 * SECOND}, 1.0),
     ],
 )
-def test_load(
-    before: tuple[int, int, int, float] | None,
-    after: tuple[int, int, int, float],
-    places: int,
-    expected: float,
-) -> None:
-    assert load(Reading(*before) if before else None, Reading(*after), places) == expected
+def test_load(places: int, before: dict[str, Any], after: dict[str, Any], expected: float) -> None:
+    assert load(Reading(7, 0, **before), Reading(7, SECOND, **after), places) == expected
+
+
+def test_load_of_who_has_no_past_is_none() -> None:
+    now = Reading(7, SECOND, busy_ns=SECOND, waited_ns=SECOND, cpu=1.0)
+    assert load(None, now, 1) == 0.0
+    assert load(Reading(8, 0), now, 1) == 0.0  # another worker
+    assert load(Reading(7, SECOND), now, 1) == 0.0
 
 
 def test_cpu_time_is_the_process_own() -> None:
@@ -133,6 +144,13 @@ def test_grows_when_all_places_are_taken_and_shrinks_later(places: int) -> None:
 def test_grows_when_the_cpu_is_taken() -> None:
     shop = Shop(2, 4, 1000)
     assert shop.run(3, busy=0.01, cpu=0.95) == [2, 3, 4]
+
+
+def test_grows_when_requests_wait_in_the_workers() -> None:
+    """... as they do in gevent workers where other processes take the CPU."""
+    shop = Shop(2, 4, 1000)
+    assert shop.run(30, busy=0.01, cpu=0.4, queue=0.4) == [2]
+    assert shop.run(3, busy=0.01, cpu=0.4, queue=7.0) == [2, 3, 4]
 
 
 def test_who_waits_counts() -> None:
