@@ -118,7 +118,8 @@ def _connections() -> Iterable[str]:
     import gc
 
     for each in gc.get_objects():
-        if isinstance(each, sqlite3.Connection):
+        # By its type: isinstance() asks for __class__, which has a lazy object make what it stands for.
+        if issubclass(type(each), sqlite3.Connection):
             try:
                 rows = each.execute("PRAGMA database_list").fetchall()
             except sqlite3.Error:

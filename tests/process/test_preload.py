@@ -205,6 +205,29 @@ def test_what_is_unsafe_to_share_is_named(start: Start, project: Project) -> Non
     server.pardon()
 
 
+LAZY = """
+import sqlite3
+
+
+class Lazy:
+    @property
+    def __class__(self):
+        print("made what it stands for", flush=True)
+        raise ImportError("a library that is not here")
+
+
+lazy = Lazy()
+"""
+
+
+def test_lazy_objects_are_left_alone(start: Start, project: Project) -> None:
+    """Django and others have them for what may never be used, or cannot be had (GEOS)."""
+    project.write(LAZY + APP)
+    server = start("--preload", workers=1)
+    answer(server)
+    assert not any("made what it stands for" in line for line in server.stdout.lines)
+
+
 def test_a_clean_application_is_not_warned_about(start: Start) -> None:
     server = start("--preload", workers=1)
     assert not any("preload:" in line for line in server.stderr.lines)
