@@ -53,7 +53,7 @@ class Mold:
     def run(self) -> int:
         """Import, then make workers until the master hangs up; return the exit code."""
         _die_with_the_master()
-        before = unsafe.descriptors()
+        before = unsafe.Before()
         began = time.monotonic()
         try:
             app = self._preload()

@@ -19,17 +19,28 @@ if TYPE_CHECKING:
 _SQLITE = b"SQLite format 3\0"  # sqlite.org/fileformat.html, 1.3
 
 
+class Before:
+    """What was there when it was made: before the import."""
+
+    def __init__(self) -> None:
+        self.descriptors = descriptors()
+        # A thread that runs now was started behind the fork (sitecustomize, os.register_at_fork), as it is
+        # in the workers.
+        self.threads = _tasks()
+
+
 def descriptors() -> frozenset[int]:
-    """Those that are open now; taken before the import."""
+    """Those that are open now."""
     # Without the one that lists the folder: the next to be opened has its number.
     return frozenset(fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd))  # noqa: PTH208
 
 
-def report(before: frozenset[int]) -> list[str]:
+def report(before: Before) -> list[str]:
     """One line for each thing that is unsafe to share and was not there before."""
-    sockets, files = _descriptors(sorted(descriptors() - before))
+    sockets, files = _descriptors(sorted(descriptors() - before.descriptors))
     files.update(_connections())
-    return [*_threads(), *sockets, *(f"SQLite file {path} is open" for path in sorted(files))]
+    threads = _threads(sorted(_tasks() - before.threads))
+    return [*threads, *sockets, *(f"SQLite file {path} is open" for path in sorted(files))]
 
 
 def _is_open(fd: int) -> bool:
@@ -40,14 +51,16 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _threads() -> Iterable[str]:
-    me = os.getpid()
+def _tasks() -> frozenset[int]:
+    """All threads but the first."""
+    return frozenset(map(int, os.listdir("/proc/self/task"))) - {os.getpid()}  # noqa: PTH208
+
+
+def _threads(tasks: Iterable[int]) -> Iterable[str]:
     known: dict[int, str] = {}
     if threading := sys.modules.get("threading"):
         known = {each.native_id: each.name for each in threading.enumerate()}
-    for task in sorted(map(int, os.listdir("/proc/self/task"))):  # noqa: PTH208
-        if task == me:
-            continue
+    for task in tasks:
         if task in known:
             yield f"thread {known[task]!r} runs, and will not in the workers"
         else:

@@ -205,6 +205,36 @@ def test_what_is_unsafe_to_share_is_named(start: Start, project: Project) -> Non
     server.pardon()
 
 
+# As the agents of profilers and tracers do, which are loaded before the server.
+AGENT = """
+import os, threading
+
+
+def begin():
+    threading.Thread(target=threading.Event().wait, name="agent", daemon=True).start()
+
+
+begin()
+os.register_at_fork(after_in_child=begin)
+
+
+def post_fork(server, worker):
+    print("agents", sum(each.name == "agent" for each in threading.enumerate()), flush=True)
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--preload",), ("-k", "gevent")])
+def test_threads_that_come_with_the_fork_are_not_named(
+    start: Start, project: Project, arguments: tuple[str, ...]
+) -> None:
+    """They are in the workers as they are in the mold."""
+    (project.folder / "prefork.conf.py").write_text(AGENT)
+    server = start(*arguments, workers=1)
+    server.stdout.wait("agents [1-9]")
+    assert not any("preload: after the import thread" in line for line in server.stderr.lines)
+    server.pardon()
+
+
 LAZY = """
 import sqlite3
 
