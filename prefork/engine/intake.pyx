@@ -54,6 +54,7 @@ cdef const char *CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 cdef str WSGI_INPUT = "wsgi.input"
 cdef str CONTENT_LENGTH = "CONTENT_LENGTH"
+cdef str TRANSFER_ENCODING = "HTTP_TRANSFER_ENCODING"
 
 
 class BodyFault(OSError):
@@ -215,8 +216,10 @@ cdef class Intake(Client):
         cdef Body body = self.body
         self.exchange.body_in = body.total
         if self.chunked_in:
-            # The length is known now, so applications need not know of chunks (Django reads by it).
+            # The length is known now, so applications need not know of chunks (Django reads by it). What is decoded
+            # is not chunked any more (RFC 9112 7.1.3): Bottle would decode it again, werkzeug distrust the length.
             self.environ[CONTENT_LENGTH] = str(body.total)
+            self.environ.pop(TRANSFER_ENCODING, None)
         try:
             self.environ[WSGI_INPUT] = body.finish()
             if body.large:

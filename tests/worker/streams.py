@@ -36,6 +36,9 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
         case "/behind":
             start_response("200 OK", [("Content-Length", "14")])(b"begun")
             return [environ["wsgi.input"].read()]
+        case "/coding":
+            coding, size = environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH")
+            body = b"%s %s " % (str(coding).encode(), str(size).encode()) + environ["wsgi.input"].read()
         case _:
             body = b"at once"
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

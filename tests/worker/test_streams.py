@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from launcher import DEADLINE, Server
-from rawclient import request_bytes
+from rawclient import chunked, request_bytes
 
 from .conftest import Gate, Start
 
@@ -55,6 +55,12 @@ def test_body_is_read_while_it_comes(server: Server, client: socket.socket, gate
     assert server.get("/").text == "at once"  # it waits for the client now
     client.sendall(body)
     assert heard(client, b"first later").startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_of_unknown_length_says_so(server: Server) -> None:
+    """Without one of the two, CherryPy answers 411, and Bottle reads nothing, without a word."""
+    answer = server.request("POST", "/coding", ("Transfer-Encoding", "chunked"), body=chunked(b"one", b"two"))
+    assert answer.body == b"chunked None onetwo"
 
 
 def test_continue_with_the_first_read(server: Server, client: socket.socket, gate: Gate) -> None:

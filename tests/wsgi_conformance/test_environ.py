@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from rawclient import chunked
 
 
 def environ_of(answer: Any) -> dict[str, Any]:
@@ -44,6 +45,17 @@ def test_required_keys(cases: Any) -> None:
     assert found.get("CONTENT_TYPE", "") == ""
     assert "HTTP_CONTENT_LENGTH" not in found
     assert "HTTP_CONTENT_TYPE" not in found
+
+
+@pytest.mark.parametrize("spelled", ["Transfer-Encoding", "TRANSFER-ENCODING"])
+def test_a_decoded_body_is_not_chunked(cases: Any, spelled: str) -> None:
+    """RFC 9112 7.1.3: the length is known, the coding gone. Bottle decodes what is said to be chunked."""
+    with cases.server.connect() as client:
+        for _ in range(3):  # as the first of its kind, and as one of many
+            answer = client.request("POST", "/environ", (spelled, "chunked"), body=chunked(b"one", b"two"))
+            found = environ_of(answer)
+            assert found["CONTENT_LENGTH"] == "6"
+            assert "HTTP_TRANSFER_ENCODING" not in found
 
 
 def test_types_of_wsgi_keys(cases: Any) -> None:
