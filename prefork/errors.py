@@ -198,6 +198,11 @@ SPOOL_FAILED = 70
 SCHEME_CONFLICT = 71
 UNDERSCORE = 72
 CONNECT = 73
+PROXY_PROTOCOL = 74
+TLS = 75
+
+# Not a client's slip, but a proxy or port that somebody has set wrong: an operator wants to know of it.
+MISDIRECTED = frozenset((PROXY_PROTOCOL, TLS))
 
 FAULTS: dict[int, Fault] = {
     **dict(enumerate(_SCANNER, 1)),
@@ -210,5 +215,9 @@ FAULTS: dict[int, Fault] = {
     SCHEME_CONFLICT: Fault("scheme_conflict", 400, "The proxy's fields about https contradict each other."),
     UNDERSCORE: Fault("underscore", 400, "A field name holds '_' (--header-map refuse)."),
     CONNECT: Fault("connect", 501, "This is no proxy: CONNECT is not served."),
+    PROXY_PROTOCOL: Fault(
+        "proxy_protocol", 400, "The PROXY protocol is not spoken here; a proxy may send X-Forwarded-For."
+    ),
+    TLS: Fault("tls", 400, "TLS is not spoken here, only plain HTTP; a proxy in front may do it."),
     SPOOL_FAILED: Fault("spool_failed", 503, "The server cannot store the request body now."),
 }

@@ -36,6 +36,8 @@ def test_the_engines_own():
         errors.SCHEME_CONFLICT: 400,
         errors.UNDERSCORE: 400,
         errors.CONNECT: 501,
+        errors.PROXY_PROTOCOL: 400,
+        errors.TLS: 400,
     }
 
 

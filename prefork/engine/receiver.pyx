@@ -52,10 +52,15 @@ cdef enum:
     FAULT_BODY_TOO_LARGE = 64
     FAULT_OVERLOADED = 68
     FAULT_CONNECT = 73
+    FAULT_PROXY_PROTOCOL = 74
+    FAULT_TLS = 75
 
 cdef enum:
     TICK_MS = 10             # the kernel counts that in ticks: what is not more may be nothing
     PATIENCE_NS = 100000000  # what a client is sure to wait; behind it, the end of its side means that it has left
+
+
+cdef const char *PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 cdef class Receiver(Intake):
@@ -123,7 +128,7 @@ cdef class Receiver(Intake):
             self.exchange.minor = head.minor
             self.environ = station.environs.outline(head, data)
             self.head_only = head.target_len and head.method_len == 4 and memcmp(data + head.method, b"HEAD", 4) == 0
-            outcome = head.fault
+            outcome = misdirected(data, size) or head.fault
             self.free_partial()
             return self.refuse(outcome)
         if self.partial == NULL:
@@ -233,3 +238,12 @@ cdef class Receiver(Intake):
     cdef int let_go(self) except -1:
         self.free_partial()
         return Intake.let_go(self)
+
+
+cdef int misdirected(const uint8_t *data, size_t size) noexcept:
+    """What breaks the rules of HTTP because it is something else that somebody meant for another port; or 0."""
+    # The PROXY protocol, version 1 and 2 (proxy-protocol.txt, 2.1 and 2.2).
+    if size >= 6 and memcmp(data, b"PROXY ", 6) == 0 or size >= 12 and memcmp(data, PROXY_2, 12) == 0:
+        return FAULT_PROXY_PROTOCOL
+    # A handshake record of SSL 3.0 or any TLS (RFC 8446 5.1).
+    return FAULT_TLS if size >= 3 and data[0] == 22 and data[1] == 3 and data[2] <= 4 else 0

@@ -13,7 +13,7 @@ from ..engine.endpoint import Endpoint
 from ..engine.environ import EnvironTable, roomy
 from ..engine.response import FileWrapper
 from ..engine.station import Station
-from ..errors import FAULTS, OVERLOADED
+from ..errors import FAULTS, MISDIRECTED, OVERLOADED
 from ..net.address import Kind
 from .hookviews import request_hooks
 
@@ -42,8 +42,13 @@ def make_station(
 
         log_app_fault(log, request_line(environ), fault)
 
+    told: set[int] = set()
+
     def refusal(remote: str, code: int) -> None:
-        if log.isEnabledFor(10):
+        if code in MISDIRECTED and code not in told:
+            told.add(code)  # once a worker: whoever scans ports shall not fill the log
+            log.warning("refused what came from %s: %s", remote or "a unix socket", FAULTS[code].text)
+        elif log.isEnabledFor(10):
             log.debug("refused a request from %s: %s", remote or "a unix socket", FAULTS[code].text)
 
     pre_request, post_request = request_hooks(boot)
