@@ -26,6 +26,7 @@ from ..telemetry.title import set_title
 from ..wsgi.app import load
 
 # Here, so that it happens once, before the first fork, and while the master may still read every folder.
+from . import stragglers
 from .reactor import make_reactor as make_reactor_of_class
 
 TYPE_CHECKING = False
@@ -360,6 +361,7 @@ class Worker:
         threading = sys.modules.get("threading")
         try:
             if threading is not None:
+                stragglers.watch(threading, self.log)
                 threading._shutdown()  # waits for threads that are no daemons
             import atexit
 
