@@ -18,7 +18,8 @@ _ASGI = "ASGI applications are not served here, only WSGI"
 _CONTROL = "there is no control socket; use signals"
 _STRICT = "malformed requests are always refused; leave it out"
 _PASTE = (
-    "PasteDeploy is not supported; name a factory of your own that loads the file: module:load('app.ini')"
+    "PasteDeploy's files are not read; name what loads them: "
+    "paste.deploy:loadapp('config:app.ini', relative_to='.')"
 )
 _PARSER = "there is one parser, a compiled one; leave it out"
 
