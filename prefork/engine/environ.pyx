@@ -54,6 +54,7 @@ cdef str URL_SCHEME = "wsgi.url_scheme"
 cdef str SCRIPT_NAME = "SCRIPT_NAME"
 cdef str HTTP_HOST = "HTTP_HOST"
 cdef str HTTP_10 = "HTTP/1.0"
+cdef str WEBSOCKET = "HTTP_SEC_WEBSOCKET_KEY"
 cdef str EMPTY = ""
 cdef dict METHODS = {m.encode(): m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 cdef str GET = "GET"
@@ -98,7 +99,7 @@ cdef class EnvironTable:
     forwarder_names: header names with an underscore that trusted peers may send; SCRIPT_NAME is obeyed.
     header_map: "drop", "refuse" or "dangerous", for every other name with an underscore.
     script_name: SCRIPT_NAME of every request whose path is below it, taken off PATH_INFO; "" for none.
-    on_notice: called with a text the first time a name is dropped.
+    on_notice: called with a text the first time a name is dropped, or asks for what is not served.
     """
 
     def __cinit__(self, dict secure_schemes, object forwarder_names, str header_map, str script_name, on_notice):
@@ -342,6 +343,10 @@ cdef class EnvironTable:
         name.flags = NAME_COOKIE if key == "HTTP_COOKIE" else 0
         if key in self.secure_schemes:
             name.flags |= NAME_SECURE
+        if key == WEBSOCKET and key not in self.noticed:
+            # Whoever moves here from a server that hands out its socket is told by a library that "cannot obtain" it.
+            self.noticed.add(key)
+            self.notice("a client asks for a WebSocket, and none is served here: see docs/applications.md")
         if name != spare:
             name.length = <unsigned short>length
             memcpy(name.text, text, length)

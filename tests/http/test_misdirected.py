@@ -54,3 +54,21 @@ def test_what_only_looks_like_it(server: Any, data: bytes) -> None:
 def test_a_method_of_that_name(server: Any) -> None:
     running = server(APP, worker_class="sync")
     assert running.request("PROXY", "/hello").status == 200
+
+
+def test_a_websocket_is_named_once(server: Any, worker_class: str) -> None:
+    """The application goes on to answer; most say that they have got no socket, or offer long polling."""
+    running = server(APP, worker_class=worker_class)
+    asks = (
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    )
+    for _ in range(3):
+        assert running.get("/hello", *asks).status == 200
+    assert running.get("/hello", *asks[:-1], ("SEC-WEBSOCKET-KEY", "eA==")).status == 200
+    running.stderr.wait(r"\[WARNING\] a client asks for a WebSocket, and none is served here")
+    running.pardon()
+    running.stop()
+    assert sum("WebSocket" in line for line in running.stderr.lines) == 1

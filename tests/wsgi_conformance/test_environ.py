@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +58,12 @@ def test_a_decoded_body_is_not_chunked(cases: Any, spelled: str) -> None:
             found = environ_of(answer)
             assert found["CONTENT_LENGTH"] == "6"
             assert "HTTP_TRANSFER_ENCODING" not in found
+
+
+def test_our_own_keys_are_documented(cases: Any) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "applications.md").read_text()
+    documented = re.findall(r"^\| `(prefork\.\w+)` \|", text, re.M)
+    assert sorted(key for key in ask(cases) if key.startswith("prefork.")) == sorted(documented)
 
 
 def test_types_of_wsgi_keys(cases: Any) -> None:
