@@ -175,6 +175,8 @@ def _there() -> str:
 
 def _why_not_there(name: str) -> str:
     """Of a missing module that the application imports: a package's own file, or somebody else's package."""
+    if name == "uwsgi":
+        return "which is there only inside uWSGI (deploy/migrate.md)"  # nothing that could be installed
     parent, _, last = name.rpartition(".")
     folder = _folder_of(parent)
     if folder is None:

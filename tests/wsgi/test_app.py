@@ -308,6 +308,7 @@ def test_a_submodule_of_its_own_package_is_missing() -> None:
         ("import project.nowhere.deep", "imports 'project.nowhere', which is not in project"),
         ("import json.nope", "imports 'json.nope', which is not in "),
         ("import nope.deep", f"imports 'nope', which is not installed for {sys.executable}"),
+        ("import uwsgi", "imports 'uwsgi', which is there only inside uWSGI (deploy/migrate.md)"),
     ],
 )
 @pytest.mark.parametrize("file", ["project/__init__.py", "project/wsgi.py"])
