@@ -361,7 +361,8 @@ class Worker:
         threading = sys.modules.get("threading")
         try:
             if threading is not None:
-                stragglers.watch(threading, self.log)
+                grace = self.settings.graceful_timeout
+                stragglers.watch(threading, self.log, master_pid=self.boot.master_pid, grace=grace)
                 threading._shutdown()  # waits for threads that are no daemons
             import atexit
 

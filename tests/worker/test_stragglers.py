@@ -44,3 +44,18 @@ def test_thread(start: Start, worker_class: str, tmp_path: Path, daemon: bool) -
             assert server.wait() == 0
     server.pardon()
     assert sum("no daemon" in line for line in server.stderr.lines) == (not daemon)
+
+
+def test_thread_of_a_worker_whose_master_was_killed(start: Start, worker_class: str, tmp_path: Path) -> None:
+    """Nobody else would ever end it."""
+    (tmp_path / "consuming.py").write_text(APP.format(daemon=False))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = {"GATE": str(listener.getsockname()[1])}
+        flags = ("--pythonpath", str(tmp_path), "--graceful-timeout", "0.1")
+        server = start(worker_class, *flags, app="consuming:application", env=env)
+        gate, _ = listener.accept()
+        with gate:
+            server.send_signal(signal.SIGKILL)
+            server.process.wait()
+            server.stderr.wait("the master is gone, and what is no daemon does not end: leaving")
+            assert gate.recv(1) == b""  # closed by its end
