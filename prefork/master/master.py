@@ -25,6 +25,7 @@ from ..net.signals import Signals
 from ..telemetry.lines import ERROR
 
 # Here, and not when it is asked for: by then another prefork may be installed in the place of this one.
+from ..telemetry.metrics import exposition
 from ..telemetry.status import snapshot
 from ..telemetry.title import set_title
 from . import start
@@ -109,6 +110,7 @@ class Master:
             self._poll,
             {
                 "status": self._tell_status,
+                "metrics": self._tell_metrics,
                 "reload": lambda caller: self._reload("reload", caller),
                 "upgrade": lambda caller: self._upgrade("upgrade", caller),
             },
@@ -371,6 +373,9 @@ class Master:
 
     def _tell_status(self, caller: Caller) -> None:
         caller.end(server=start.facts(self.server, self._fleet), **snapshot(self._scoreboard))
+
+    def _tell_metrics(self, caller: Caller) -> None:
+        caller.end(exposition=exposition(self._scoreboard, wanted=self._fleet.size))
 
     def _reopen(self) -> None:
         self.log.reopen()

@@ -146,6 +146,7 @@ def facts(server: Server, fleet: Fleet) -> dict[str, Any]:
         "least": current.least if current is not None else 0,
         "most": current.most if current is not None else 0,
         "serving": fleet.serving,
+        "errorlog": "" if server.cfg.errorlog == "-" else server.cfg.errorlog,
     }
 
 

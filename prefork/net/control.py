@@ -5,9 +5,10 @@ writable, and the name is gone with the process. Anybody may connect to such a n
 both sides look at who the other is (SO_PEERCRED): the master answers its own user and root, a command
 believes only the process that it has asked for.
 
-A command sends one word and a newline: "status" or "reload". The master answers with lines of JSON and then
-closes. To "reload": {"state": "started"}, perhaps {"state": "watched"}, then {"state": "done"},
-{"state": "failed"} or {"state": "refused"}.
+A command sends one word and a newline: a question ("status", "metrics") or an order ("reload", "upgrade").
+The master answers with lines of JSON and then closes. A question has one line for an answer. To "reload":
+{"state": "started"}, perhaps {"state": "watched"}, then {"state": "done"}, {"state": "failed"} or
+{"state": "refused"}; this last also to a word that it does not know, as an older one may not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ PREFIX = "prefork/"
 PATIENCE = 10.0  # seconds; a master that reads a slow configuration file answers nobody meanwhile
 _DIGITS = 9  # of a pid: pid_t has 31 bits
 LINE_LIMIT = 256  # bytes of what a command sends
+QUESTIONS = ("status", "metrics")  # answered at once; an order's outcome is waited for
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -104,20 +106,22 @@ def peer(connection: socket.socket) -> tuple[int, int]:
 
 def ask(pid: int, word: str, patience: float = PATIENCE) -> Iterator[dict[str, Any]]:
     """Say the word to the master with that pid; yield its answers until it closes. Raises PreforkError, also
-    when it is stopped (SIGSTOP) and so says nothing for `patience` seconds; "status" it has to answer in that
-    time in any case, while the outcome of an order may take as long as it does."""
+    when it is stopped (SIGSTOP) and so says nothing for `patience` seconds; a question it has to answer in
+    that time in any case, while the outcome of an order may take as long as it does."""
     import json
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
         try:
             connection.connect(name(pid))
-            answering, _ = peer(connection)
+            answering, uid = peer(connection)
             if answering != pid:
                 raise PreforkError(f"the name of pid {pid} is held by pid {answering}: it is not asked")
+            if os.geteuid() not in (0, uid):
+                raise PreforkError(f"pid {pid} is another user's: it answers that user and root")
             connection.sendall(word.encode() + b"\n")
             said = b""
-            while data := _receive(connection, pid, patient=word != "status"):
+            while data := _receive(connection, pid, patient=word not in QUESTIONS):
                 *lines, said = (said + data).split(b"\n")
                 for line in lines:
                     yield json.loads(line)

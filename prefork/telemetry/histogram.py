@@ -6,9 +6,9 @@ is therefore at most a quarter too large or too small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..engine.scoreboard import bucket_bounds
+from ..engine.scoreboard import bucket_bounds, bucket_of
 
 BOUNDS = bucket_bounds()  # microseconds
 
@@ -55,3 +55,16 @@ def cumulative(counts: Sequence[int], ends: Sequence[int]) -> list[int]:
             index += 1
         below.append(total)
     return below
+
+
+def sparse(counts: Sequence[int]) -> dict[str, int]:
+    """The buckets that have counted something, by where they begin (microseconds): what JSON can carry."""
+    return {str(bound): count for bound, count in zip(BOUNDS, counts, strict=True) if count}
+
+
+def dense(found: Mapping[str, int]) -> list[int]:
+    """The counts that `sparse` has told, also those of a prefork whose buckets begin elsewhere."""
+    counts = [0] * len(BOUNDS)
+    for bound, count in found.items():
+        counts[bucket_of(int(bound) * 1000)] += count
+    return counts

@@ -22,12 +22,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENDS = tuple(1 << power for power in range(6, 27))  # microseconds
 
 
-def exposition(board: Scoreboard) -> str:
-    """Every metric of this server, one scrape."""
-    return "".join(f"{line}\n" for line in _lines(board))
+def exposition(board: Scoreboard, *, wanted: int) -> str:
+    """Every metric of this server, one scrape. wanted: how many workers there should be.
+
+    Its size depends neither on the number of workers nor on what they are asked.
+    """
+    return "".join(f"{line}\n" for line in _lines(board, wanted))
 
 
-def _lines(board: Scoreboard) -> Iterator[str]:
+def _lines(board: Scoreboard, wanted: int) -> Iterator[str]:
     views = [board.worker(slot) for slot in range(board.workers)]
     totals = board.totals()
     yield from _family(
@@ -40,6 +43,7 @@ def _lines(board: Scoreboard) -> Iterator[str]:
             for state in WorkerState if state is not WorkerState.FREE
         },
     )  # fmt: skip
+    yield from _family("prefork_workers_wanted", "gauge", "workers that should serve", wanted)
     serving = [view.generation for view in views if view.state == WorkerState.SERVING]
     yield from _family(
         "prefork_generation", "gauge", "the newest generation that serves", max(serving, default=0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from .histogram import mean, quantile
+from .histogram import mean, quantile, sparse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ STATUSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: the client left 
 
 def snapshot(board: Scoreboard, *, now_ns: int | None = None) -> dict[str, Any]:
     """`workers`: one entry for each slot in use. `totals`: their counters and those of workers that are gone.
+    `histograms`: what the totals' spans are read from, for who compares two moments. `requests_per_worker`:
+    how many one can run at once.
 
     Times are seconds, sizes bytes. now_ns: time.monotonic_ns().
     """
@@ -29,7 +31,13 @@ def snapshot(board: Scoreboard, *, now_ns: int | None = None) -> dict[str, Any]:
         view = board.worker(slot)
         if view.state:
             workers.append(_worker(view, board.requests(slot), now))
-    return {"workers": workers, "totals": _counters(board.totals())}
+    totals = board.totals()
+    return {
+        "workers": workers,
+        "totals": _counters(totals),
+        "histograms": {"latency": sparse(totals.latency), "queue": sparse(totals.queue)},
+        "requests_per_worker": board.requests_per_worker,
+    }
 
 
 def as_json(status: dict[str, Any]) -> str:
@@ -59,7 +67,7 @@ def as_text(status: dict[str, Any]) -> str:
     ]
     for worker in status["workers"]:
         who = [str(worker[name]) for name in ("slot", "pid", "generation", "state")]
-        rows.append([*who, _span(worker["up"]), *_figures(worker)])
+        rows.append([*who, span(worker["up"]), *_figures(worker)])
     rows.append(["", "", "", "all", "", *_figures(status["totals"])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
@@ -67,7 +75,7 @@ def as_text(status: dict[str, Any]) -> str:
         for request in worker["requests_now"]:
             left = "" if request["left"] is None else f", {request['left']:.1f} s left"
             lines.append(
-                f"{worker['pid']}: {request['method']} {_plain(request['target'])}, "
+                f"{worker['pid']}: {request['method']} {plain(request['target'])}, "
                 f"for {request['running']:.1f} s{left}"
             )
     return "\n".join(lines) + "\n"
@@ -142,7 +150,7 @@ def _figures(counters: dict[str, Any]) -> list[str]:
     ]
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """ "59s", "3m05s", "2h07m", "5d03h"."""
     whole = int(seconds)
     for size, part, names in ((86400, 3600, "dh"), (3600, 60, "hm"), (60, 1, "ms")):
@@ -151,6 +159,6 @@ def _span(seconds: float) -> str:
     return f"{whole}s"
 
 
-def _plain(target: str) -> str:
+def plain(target: str) -> str:
     """A client's bytes reach a terminal only where they are printable ASCII."""
     return "".join(letter if "!" <= letter <= "~" else f"\\x{ord(letter):02X}" for letter in target)

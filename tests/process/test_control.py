@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from launcher import program, until
 from procfs import state
+from prometheus_client.parser import text_string_to_metric_families
 
 from prefork.errors import PreforkError
 from prefork.net import control
@@ -166,7 +167,25 @@ def test_status_while_nobody_serves_yet(start: Start, project: Project) -> None:
     assert ": starting; generation 1, 0 of 2 workers serve" in done.out
 
 
-@pytest.mark.parametrize("word", ["status", "reload"])
+def test_metrics(start: Start) -> None:
+    server = start()
+    answer(server)
+    (said,) = control.ask(server.pid, "metrics")
+    families = {each.name: each for each in text_string_to_metric_families(said["exposition"])}
+    assert families["prefork_workers_wanted"].samples[0].value == 2
+    assert sum(sample.value for sample in families["prefork_requests"].samples) == 1
+
+
+def test_status_says_where_the_error_log_is(start: Start, project: Project) -> None:
+    (said,) = control.ask(start().pid, "status")
+    assert said["server"]["errorlog"] == ""
+    server = start("--error-logfile", "error.log", ready=False)
+    server.wait_ready()
+    (said,) = control.ask(server.pid, "status")
+    assert said["server"]["errorlog"] == str(project.folder / "error.log")
+
+
+@pytest.mark.parametrize("word", ["status", "metrics", "reload"])
 def test_a_master_that_is_stopped(start: Start, word: str) -> None:
     server = start(workers=1)
     server.send_signal(signal.SIGSTOP)
@@ -220,6 +239,17 @@ def test_another_user_is_not_answered(start: Start) -> None:
         finally:
             os.seteuid(0)
         assert stranger.recv(100) == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_another_users_server_is_not_asked(start: Start) -> None:
+    server = start(workers=1)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PreforkError, match=rf"^pid {server.pid} is another user's: it answers that user"):
+            list(control.ask(server.pid, "status"))
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(

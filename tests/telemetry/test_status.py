@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from prefork.engine.scoreboard import Scoreboard, WorkerState, bucket_bounds, bucket_of
-from prefork.telemetry.histogram import BOUNDS, cumulative, mean, merged, quantile
+from prefork.telemetry.histogram import BOUNDS, cumulative, dense, mean, merged, quantile, sparse
 from prefork.telemetry.metrics import ENDS, exposition
-from prefork.telemetry.status import _span, as_json, as_text, snapshot
+from prefork.telemetry.status import as_json, as_text, snapshot, span
 
 SECOND = 1_000_000_000
 
 
 def counted(spans_us: list[int]) -> list[int]:
     counts = [0] * len(BOUNDS)
-    for span in spans_us:
-        counts[bucket_of(span * 1000)] += 1
+    for each in spans_us:
+        counts[bucket_of(each * 1000)] += 1
     return counts
 
 
@@ -68,6 +68,17 @@ def test_merged_counts_everything(many: list[list[int]]) -> None:
     )
 
 
+@given(st.lists(st.integers(0, 10**9)))
+def test_sparse_and_dense_lose_nothing(spans: list[int]) -> None:
+    told = json.loads(json.dumps(sparse(counted(spans))))
+    assert dense(told) == counted(spans)
+    assert 0 not in told.values()
+
+
+def test_buckets_of_another_prefork_are_put_where_they_belong() -> None:
+    assert dense({"1000": 2, "1001": 3})[bucket_of(1_000_000)] == 5
+
+
 @given(st.lists(st.integers(0, 10**8)))
 def test_cumulative_counts_what_is_below(spans: list[int]) -> None:
     assert set(ENDS) <= set(bucket_bounds())
@@ -96,6 +107,9 @@ def test_snapshot(board: Scoreboard) -> None:
     ]
     assert second["state"] == "draining" and second["requests_now"] == []
     assert status["totals"]["statuses"] == {"none": 1, "1xx": 0, "2xx": 99, "3xx": 0, "4xx": 0, "5xx": 1}
+    assert sum(status["histograms"]["latency"].values()) == 101
+    assert sum(status["histograms"]["queue"].values()) == 101
+    assert status["requests_per_worker"] == 2
     assert json.loads(as_json(status)) == status
 
 
@@ -126,7 +140,7 @@ def test_an_empty_server_has_a_table_too() -> None:
     ],
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert _span(seconds) == text
+    assert span(seconds) == text
 
 
 # --- metrics
@@ -135,7 +149,7 @@ def test_spans(seconds: float, text: str) -> None:
 def samples(board: Scoreboard) -> dict[str, float]:
     """Read by the judge of the format."""
     found = {}
-    for family in text_string_to_metric_families(exposition(board)):
+    for family in text_string_to_metric_families(exposition(board, wanted=4)):
         assert family.documentation and family.type in ("gauge", "counter", "histogram")
         for sample in family.samples:
             labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
@@ -147,6 +161,7 @@ def test_metrics(board: Scoreboard) -> None:
     found = samples(board)
     assert found["prefork_workers{state=serving}"] == found["prefork_workers{state=draining}"] == 1
     assert found["prefork_workers{state=booting}"] == 0
+    assert found["prefork_workers_wanted{}"] == 4
     assert found["prefork_generation{}"] == 2
     assert found["prefork_connections{}"] == 7
     assert found["prefork_requests_total{status=2xx}"] == 99
@@ -172,6 +187,13 @@ def test_counters_do_not_fall_when_a_worker_dies(board: Scoreboard) -> None:
         "prefork_connections{}",
         "prefork_requests_running{}",
     }
+
+
+def test_the_size_does_not_grow_with_the_server() -> None:
+    large = Scoreboard(200, 4)
+    for worker in range(200):
+        large.begin_request(worker, 0, b"GET", b"/" * 400, start_ns=1)
+    assert len(exposition(large, wanted=200)) < 16_000
 
 
 def test_buckets_never_fall(board: Scoreboard) -> None:
