@@ -39,7 +39,7 @@ COMMANDS: Mapping[str, Command] = {
         "a new master with the prefork that is installed now takes over", "prefork.operate.upgrade"
     ),
     "status": Command("what the workers of a running server do", "prefork.operate.status"),
-    "top": Command("the same, as a view that follows it"),
+    "top": Command("the same, as a view that follows it", "prefork.operate.top"),
     "migrate": Command("print the prefork.toml that says what a gunicorn.conf.py says", "prefork.migrate"),
     "install-service": Command("write systemd units for this project", "prefork.service"),
 }

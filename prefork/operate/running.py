@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 from ..errors import ConfigError, PreforkError
 from ..net import control
 
+VIEW = "prefork web"  # the name of a server that only shows another one: nobody means it who names none
 
-def find(named: str | None) -> int:
+
+def find(named: str | None, here: str = "") -> int:
     """Return the pid of a master. `named`: a pid, the path of a pid file, or None for the only server that
-    runs here. Raises PreforkError, and ConfigError when it is not clear which one is meant."""
+    runs here; of several, the only one in the folder `here` (by default this process's). Raises PreforkError,
+    and ConfigError when it is not clear which one is meant."""
     if named is None:
-        return _only()
+        return _only(here or _folder(os.getpid()))
     if pid := control.number(named):
         return pid
     try:
@@ -25,11 +29,11 @@ def find(named: str | None) -> int:
     return pid
 
 
-def _only() -> int:
-    ours = [pid for pid in control.running() if _owner(pid) == os.geteuid()]
-    pids = ours or control.running()
+def _only(here: str) -> int:
+    servers = [pid for pid in control.running() if not _is_view(pid)]
+    ours = [pid for pid in servers if _owner(pid) == os.geteuid()]
+    pids = ours or servers
     if len(pids) > 1:
-        here = _folder(os.getpid())
         near = [pid for pid in pids if _folder(pid) == here]
         pids = near if len(near) == 1 else pids
     if len(pids) > 1:
@@ -38,6 +42,18 @@ def _only() -> int:
     if not pids:
         raise PreforkError("no prefork runs here")
     return pids[0]
+
+
+def _is_view(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+            words = file.read().split(b"\0")
+    except OSError:
+        return False
+    # Its title; and as it was started, where there is no setproctitle.
+    return words[0] == f"prefork: master [{VIEW}]".encode() or any(
+        word.endswith(b"prefork") and following == b"web" for word, following in pairwise(words)
+    )
 
 
 def _owner(pid: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import ConfigError, PreforkError
 from ..net import control, streams
 from ..telemetry import status
-from . import running
+from . import running, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ workers that hang.
 Exit code: 0 it serves; 1 it does not, or there is none."""
 
 
-def run(words: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """The exit code. Raises PreforkError."""
     as_json, named = False, []
-    for word in words:
+    for word in arguments:
         if word in ("-h", "--help"):
             streams.say(USAGE)
             return 0
@@ -46,17 +46,7 @@ def run(words: list[str]) -> int:
 
 
 def _head(server: dict[str, Any]) -> str:
-    doing = server["course"]
-    if server["next"]:
-        doing += f", building generation {server['next']}"
     return (
-        f"prefork {server['version']} [{server['name']}], pid {server['pid']}, at "
-        f"{' '.join(server['addresses'])}: {doing}; generation {server['generation']}, "
-        f"{server['serving']} of {_workers(server)} workers serve\n"
+        f"prefork {words.shown(server['version'])} [{words.shown(server['name'])}], pid {server['pid']}, at "
+        f"{words.addresses(server)}: {words.course(server)}\n"
     )
-
-
-def _workers(server: dict[str, Any]) -> str:
-    """ "4", or "2 to 8". An older server has no range."""
-    least, most = server.get("least", 0), server.get("most", 0)
-    return f"{least} to {most}" if least < most else str(server["workers"])
