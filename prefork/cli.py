@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Command:
-    """summary: one line for --help.  module: has `run(words) -> exit code`, imported when it is asked for;
-    "" while the command is still to come."""
+    """summary: one line for --help.  module: imported when it is asked for; its `run(words)` returns the exit
+    code, or the settings of an application to serve."""
 
     __slots__ = ("module", "summary")
 
-    def __init__(self, summary: str, module: str = "") -> None:
+    def __init__(self, summary: str, module: str) -> None:
         self.summary = summary
         self.module = module
 
@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "status": Command("what the workers of a running server do", "prefork.operate.status"),
     "top": Command("the same, as a view that follows it", "prefork.operate.top"),
+    "web": Command("the same, for a browser and for Prometheus", "prefork.operate.web"),
     "migrate": Command("print the prefork.toml that says what a gunicorn.conf.py says", "prefork.migrate"),
     "install-service": Command("write systemd units for this project", "prefork.service"),
 }
@@ -108,13 +109,24 @@ def _run(words: list[str]) -> int:
 
 
 def _command(name: str, words: list[str]) -> int:
-    command = COMMANDS[name]
-    if not command.module:
-        raise ConfigError(f"the command {name} is still to come; for an application say prefork -- {name}")
     import importlib
 
-    run: Callable[[list[str]], int] = importlib.import_module(command.module).run
-    return run(words)
+    run: Callable[[list[str]], int | dict[str, object]] = importlib.import_module(COMMANDS[name].module).run
+    outcome = run(words)
+    return outcome if isinstance(outcome, int) else _serve(_made(outcome, f"prefork {name}"))
+
+
+def _made(values: dict[str, object], origin: str) -> Loaded:
+    """Settings that a command has made, and that nothing else changes."""
+    from .config.load import Loaded
+    from .config.sanity import resolve
+
+    origins = dict.fromkeys(values, origin)
+    settings, notes = resolve(values, origins, directory(), {})
+    loaded = Loaded(
+        settings, origins, notes=tuple(notes), file="", commands=frozenset(), again=lambda: loaded
+    )
+    return loaded
 
 
 def _version() -> int:
@@ -136,7 +148,7 @@ def _help() -> int:
     from .net import streams
 
     width = min(110, max(80, shutil.get_terminal_size().columns))
-    commands = {name: command.summary for name, command in COMMANDS.items() if command.module}
+    commands = {name: command.summary for name, command in COMMANDS.items()}
     streams.say(help_text(commands, width), end="")
     return 0
 

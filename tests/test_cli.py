@@ -118,8 +118,8 @@ class TestInformation:
         code, out, err = run(*words)
         assert (code, err) == (0, "")
         assert out.startswith("usage: prefork [OPTIONS] APP")
-        for name, command in cli.COMMANDS.items():
-            assert (f"  prefork {name} " in out) == bool(command.module)
+        for name in cli.COMMANDS:
+            assert f"  prefork {name} " in out
 
     def test_help_into_a_closed_pipe(self):
         code = "import sys; from prefork.cli import main; sys.stdin.read(); sys.exit(main(['--help']))"
@@ -229,13 +229,18 @@ class TestCommands:
         assert run(*words)[0] == 0
         assert run.served[0].wsgi_app == words[-1]
 
-    def test_what_is_still_to_come_says_so(self, run, monkeypatch):
-        monkeypatch.setattr(cli, "COMMANDS", {"status": cli.Command("x")})
-        code, _, err = run("status")
-        assert code == 2
-        assert err.startswith("prefork: error: the command status is still to come; ")
+    def test_a_command_may_have_something_served(self, run, place, monkeypatch):
+        (place / "prefork.toml").write_text("workers = 7\n")
+        (place / "serving_command.py").write_text("def run(words):\n    return {'wsgi_app': 'shop:app'}\n")
+        monkeypatch.syspath_prepend(place)
+        monkeypatch.setattr(cli, "COMMANDS", {"web": cli.Command("x", "serving_command")})
+        monkeypatch.setenv("PREFORK_WORKERS", "8")
+        monkeypatch.setenv("PORT", "9")
+        assert run("web") == (0, "", "")
+        (served,) = run.served
+        assert (served.wsgi_app, served.workers, served.bind) == ("shop:app", 1, ("127.0.0.1:8000",))
 
-    @pytest.mark.parametrize("name", [name for name, command in cli.COMMANDS.items() if command.module])
+    @pytest.mark.parametrize("name", cli.COMMANDS)
     def test_what_is_there_can_be_imported(self, name):
         import importlib
 

@@ -53,7 +53,7 @@ def say(text: str, *, end: str = "\n") -> None:
 
 def complain(fault: str, detail: str = "") -> None:
     """Say on stderr why a command fails, one line and what belongs above it, as far as that can be said."""
-    above = f"{_lines(detail)}\n" if detail else ""
+    above = f"{shown(detail.rstrip())}\n" if detail else ""
     try:
         print(f"{above}prefork: error: {one_line(fault)}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -66,5 +66,6 @@ def one_line(text: str) -> str:
     return shown.translate(_LINE)
 
 
-def _lines(text: str) -> str:
-    return text.rstrip().translate(_CONTROLS)
+def shown(text: str) -> str:
+    """What somebody else has worded, in its lines, for a terminal."""
+    return text.translate(_CONTROLS)

@@ -26,6 +26,10 @@ PATIENCE = 2.0  # seconds; who watches wants to hear soon that a master says not
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 
 
+class Older(PreforkError):
+    """The server's prefork is older than this one, and does not say what is needed."""
+
+
 class Look:
     """What a server said at one moment (monotonic seconds), and what its processes took by then."""
 
@@ -77,7 +81,7 @@ class Reader:
         """The server's answer to a question. Raises PreforkError."""
         said = self._answer(self.pid(), word)
         if said.get("state") == "refused":
-            raise PreforkError(f"{_older(self._pid)}: it cannot tell its {word}; prefork upgrade renews it")
+            raise Older(f"{_older(self._pid)}: it cannot tell its {word}; prefork upgrade renews it")
         return said
 
     def pid(self) -> int:
@@ -85,12 +89,14 @@ class Reader:
         PreforkError."""
         if self.named is not None or not (self._pid and control.is_master(self._pid)):
             self._pid = running.find(self.named, self._here)
+            if self.named is None:  # of several, its successor is the one that runs where it did
+                self._here = running.folder(self._pid)
         return self._pid
 
     def _look(self) -> Look:
         said = self.answer("status")
         if "histograms" not in said:
-            raise PreforkError(f"{_older(self._pid)}: prefork status shows it, prefork upgrade renews it")
+            raise Older(f"{_older(self._pid)}: prefork status shows it, prefork upgrade renews it")
         pids = [said["server"]["pid"], *(worker["pid"] for worker in said["workers"])]
         found = {pid: each for pid in pids if (each := usage(pid)) is not None}
         return Look(said, self._clock(), found)

@@ -17,7 +17,7 @@ def find(named: str | None, here: str = "") -> int:
     runs here; of several, the only one in the folder `here` (by default this process's). Raises PreforkError,
     and ConfigError when it is not clear which one is meant."""
     if named is None:
-        return _only(here or _folder(os.getpid()))
+        return _only(here or folder(os.getpid()))
     if pid := control.number(named):
         return pid
     try:
@@ -34,10 +34,10 @@ def _only(here: str) -> int:
     ours = [pid for pid in servers if _owner(pid) == os.geteuid()]
     pids = ours or servers
     if len(pids) > 1:
-        near = [pid for pid in pids if _folder(pid) == here]
+        near = [pid for pid in pids if folder(pid) == here]
         pids = near if len(near) == 1 else pids
     if len(pids) > 1:
-        seen = ", ".join(f"{pid} in {_folder(pid)}" for pid in pids)
+        seen = ", ".join(f"{pid} in {folder(pid)}" for pid in pids)
         raise ConfigError(f"{len(pids)} servers run here ({seen}): name one by its pid file or its pid")
     if not pids:
         raise PreforkError("no prefork runs here")
@@ -63,7 +63,8 @@ def _owner(pid: int) -> int:
         return -1
 
 
-def _folder(pid: int) -> str:
+def folder(pid: int) -> str:
+    """Where that process is; "?" where nobody can tell."""
     try:
         return os.readlink(f"/proc/{pid}/cwd")
     except OSError:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from prefork.engine.scoreboard import Scoreboard, WorkerState
+from prefork.operate import reading
+from prefork.telemetry.metrics import exposition
 from prefork.telemetry.status import snapshot
 
 SECOND = 1_000_000_000
@@ -17,6 +21,7 @@ class Master:
 
     def __init__(self, workers: int = 2, at_once: int = 1) -> None:
         self.pid = 4_000_001  # more than any process has here (pid_max is 2 ** 22 at most, by default less)
+        self.asked = 0
         self.board = Scoreboard(workers, at_once)
         self.facts: dict[str, Any] = {
             "version": "1.2.3",
@@ -55,5 +60,19 @@ class Master:
         return {"server": dict(self.facts), **snapshot(self.board, now_ns=100 * SECOND)}
 
     def ask(self, pid: int, word: str, patience: float) -> Iterator[dict[str, Any]]:
-        assert pid == self.pid and word == "status" and patience > 0
-        yield self.said()
+        assert pid == self.pid and patience > 0
+        self.asked += 1
+        if word == "metrics":
+            yield {"exposition": exposition(self.board, wanted=self.facts["workers"])}
+        else:
+            assert word == "status"
+            yield self.said()
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> Master:
+    """The only server of a machine, as long as it lives."""
+    master = Master()
+    monkeypatch.setattr(reading.running, "find", lambda named, here: master.pid)
+    monkeypatch.setattr(reading.control, "is_master", lambda pid: pid == master.pid)
+    return master

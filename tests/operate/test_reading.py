@@ -91,14 +91,6 @@ def test_what_is_hidden_is_not_guessed() -> None:
 
 
 class TestReader:
-    @pytest.fixture
-    def master(self, monkeypatch: pytest.MonkeyPatch) -> Master:
-        """The only server of a machine, as long as it lives."""
-        master = Master()
-        monkeypatch.setattr(reading.running, "find", lambda named, here: master.pid)
-        monkeypatch.setattr(reading.control, "is_master", lambda pid: pid == master.pid)
-        return master
-
     def test_apart(self, master: Master) -> None:
         """Who asks often is told of a whole second all the same."""
         moments = iter([0.0, 0.5, 0.75, 1.5, 1.75])
