@@ -5,6 +5,9 @@ exactly the bytes that it is given, and accepts exactly what the RFCs allow a se
 arrives is a `Violation`, and so a failed test. Every response says how it was framed and how it ended, so a
 test can tell a whole body from a cut one. h11 reads the same bytes as a second judge (`judge`).
 
+What both judges have taken before is not judged again when it comes byte for byte: what they say depends on
+nothing else, and a load of ten thousand answers has a few different ones a second.
+
 Nothing here sleeps: reads block until a byte, an end or the deadline.
 """
 
@@ -16,13 +19,16 @@ import re
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import h11
 
 DEADLINE = 20.0  # seconds until a silent server fails the test; generous, since the machine is shared
 JUDGED_LIMIT = 4 << 20  # h11 copies its buffers: larger answers are read by one judge only
+KNOWN_LIMIT = 4096  # bytes of a response that is remembered as judged
+KNOWN_COUNT = 512  # ... and so many of them
 
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)\Z")  # RFC 9112 4
 FIELD_LINE = re.compile(  # RFC 9110 5.5 and 5.6.2, RFC 9112 5: no space before the colon, no folding
@@ -36,6 +42,8 @@ IMF_FIXDATE = re.compile(  # RFC 9110 5.6.7: the only form that a sender may use
 )
 # RFC 9110 5.3: one field line only, because the value is no list.
 SINGLE = ("content-length", "content-type", "date", "server", "transfer-encoding", "connection", "location")
+
+Value = TypeVar("Value")
 
 
 class Violation(AssertionError):
@@ -244,12 +252,18 @@ class Connection:
             raise Violation("RFC 9110 6.6.1: a server with a clock sends Date")
         self.body(response)
         response.raw = raw + bytes(self._wire)
-        if len(response.raw) < JUDGED_LIMIT:
+        if len(response.raw) <= KNOWN_LIMIT:
+            judge_once(method, response)
+        elif len(response.raw) < JUDGED_LIMIT:
             judge(method, response)
         return response
 
     def head(self, method: str = "GET") -> Response:
         """Read one status line and header section; decide the framing (RFC 9112 6.3)."""
+        end = self.buffer.find(b"\r\n\r\n") + 4
+        if end > 3 and (known := KNOWN_HEADS.get((method, bytes(self.buffer[:end])))) is not None:
+            del self.buffer[:end]
+            return replace(known, fields=known.fields.copy(), chunks=[], interim=[])
         line = self.line()
         match = STATUS_LINE.match(line)
         if match is None:
@@ -269,6 +283,7 @@ class Connection:
         raw += [b"", b""]
         response = Response(status, match[3].decode("latin-1"), fields, int(match[1]), raw=b"\r\n".join(raw))
         self._check_head(response, method)
+        remember(KNOWN_HEADS, (method, response.raw), replace(response, fields=fields.copy()))
         return response
 
     def _check_head(self, response: Response, method: str) -> None:
@@ -409,6 +424,26 @@ def chunked(*chunks: bytes, last: bytes = b"0\r\n\r\n") -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + last
 
 
+# What was taken: heads by method and bytes, responses by all that a judge looks at.
+KNOWN_HEADS: dict[object, Response] = {}
+KNOWN_RESPONSES: dict[object, None] = {}
+
+
+def remember(known: dict[object, Value], key: object, value: Value) -> None:
+    """Keep it; who was first goes when there are too many."""
+    if len(known) >= KNOWN_COUNT:
+        del known[next(iter(known))]
+    known[key] = value
+
+
+def judge_once(method: str, response: Response) -> None:
+    """judge(), unless it has accepted the same before."""
+    key = (method, response.raw, response.status, response.framing, response.ending, response.body)
+    if key not in KNOWN_RESPONSES:
+        judge(method, response)
+        remember(KNOWN_RESPONSES, key, None)
+
+
 def judge(method: str, response: Response) -> None:
     """h11 reads the same bytes; it must accept what we accepted and find the same (except after CONNECT)."""
     if method == "CONNECT" or response.status == 101:
@@ -417,7 +452,7 @@ def judge(method: str, response: Response) -> None:
     client.send(h11.Request(method=method, target="/", headers=[("Host", "test")]))
     client.send(h11.EndOfMessage())
     client.receive_data(response.raw)
-    body = b""
+    parts: list[bytes] = []
     whole = False
     closed = False
     while True:
@@ -436,12 +471,13 @@ def judge(method: str, response: Response) -> None:
             if event.status_code != response.status:
                 raise Violation(f"h11 reads status {event.status_code}, not {response.status}")
         elif isinstance(event, h11.Data):
-            body += bytes(event.data)
+            parts.append(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
             whole = True
             break
         elif event in (h11.PAUSED,) or isinstance(event, h11.ConnectionClosed):
             break
+    body = b"".join(parts)
     if body != response.body:
         raise Violation(f"h11 reads {len(body)} bytes of body, the first judge {len(response.body)}")
     if response.framing is not Framing.CLOSE and whole != (response.ending is Ending.COMPLETE):
