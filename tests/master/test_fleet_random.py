@@ -34,6 +34,9 @@ LIVE = (
     Phase.QUITTING,
     Phase.ABORTING,
 )
+# Who is about to say something, when all goes well: that it has done as ordered, or (by its end) has left.
+ANSWERING = (Phase.BOOTING, Phase.WAKING, Phase.PARKING)
+LEAVING = (Phase.TOLD, Phase.DRAINING, Phase.QUITTING, Phase.ABORTING, Phase.KILLED, Phase.MUTED)
 
 
 class Historian(World):
@@ -204,11 +207,11 @@ class Historian(World):
                 self.step(lambda slot=slot: self.fleet.ready(slot, self.now))
             for slot in self.slots(Phase.PARKING):
                 self.step(lambda slot=slot: self.fleet.parked(slot, self.now))
-            for slot in self.slots(
-                Phase.TOLD, Phase.DRAINING, Phase.QUITTING, Phase.ABORTING, Phase.KILLED, Phase.MUTED
-            ):
+            for slot in self.slots(*LEAVING):
                 self.note_death(slot)
                 self.step(lambda slot=slot: self.fleet.died(slot, True, "left", self.now))
+            if self.fleet.wake == float("inf") and not self.slots(*ANSWERING, *LEAVING):
+                break  # it waits for nothing, and nobody has anything to tell it: so it would stay
             self.wait(1.0)
         if self.fleet.course is Course.SERVING:
             assert self.fleet.current is not None
