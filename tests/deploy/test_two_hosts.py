@@ -180,6 +180,7 @@ def test_drain_delay(site: Site) -> None:
     """TERM, and the balancer finds out by itself within the delay."""
     for number in (1, 2):
         restart(site, number, "--drain-delay 2")
+    for number in (1, 2):  # nobody asks yet: both come up side by side
         site.wait_steady(number)
     with Swarm(site.door, visitors()) as swarm:
         for number in (1, 2):
@@ -227,7 +228,7 @@ def restart(site: Site, number: int, *flags: str) -> None:
     """Stop a host's prefork with TERM, wait for its end, start it again."""
     pid = int((site.folder / f"web{number}.pid").read_text())
     site.signal(number, "TERM")
-    site.inside.ask(f"tail --pid={pid} -f /dev/null")
+    site.inside.ask(f"tail --pid={pid} -s 0.05 -f /dev/null")
     site.start(number, *flags)
 
 
