@@ -68,7 +68,9 @@ def write(path: Path, fd: int) -> Write:
         log.record_for_test(environ, headers, remote, **facts)
         before = path.stat().st_size
         assert log.flush()
-        return path.read_bytes()[before:]
+        with path.open("rb") as written:
+            written.seek(before)
+            return written.read()
 
     return one
 
@@ -356,14 +358,14 @@ def test_json_of_what_was_no_request(write: Write) -> None:
 
 def escaped(value: str) -> str:
     """The rule again, slowly."""
-    text = ""
+    parts: list[str] = []
     for letter in value:
         if " " <= letter <= "~" and letter not in '"\\':
-            text += letter
+            parts.append(letter)
         else:
             raw = letter.encode("latin-1" if letter < "\u0100" else "utf-8")
-            text += "".join(f"\\x{byte:02X}" for byte in raw)
-    return text
+            parts += [f"\\x{byte:02X}" for byte in raw]
+    return "".join(parts)
 
 
 @pytest.mark.parametrize("byte", range(256))
