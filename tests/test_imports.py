@@ -31,7 +31,7 @@ TABLE = {
     "migrate": {"config", "errors"},
     "service": {"errors"},
     "operate": {"errors", "net", "telemetry"},
-    "django": {"cli.directory", "config", "errors", "master.sources", "master.watch"},
+    "django": {"cli.directory", "config", "errors", "master.lookout", "master.sources"},
     "prefork": set(),  # prefork/__init__.py
 }
 

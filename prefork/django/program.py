@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from prefork.cli import directory
+from prefork.master.lookout import SKIPPED, editable_roots
 from prefork.master.sources import WATCHED
-from prefork.master.watch import SKIPPED, editable_roots
 
 # Attributes of sys.flags and the options that set them; -P is always there, and -u is no flag.
 _FLAGS = {

@@ -15,7 +15,8 @@ import procfs
 import pytest
 from launcher import DEADLINE, until
 
-from prefork.master.watch import Change, Scope, Watcher, compare, describe
+from prefork.master.lookout import Change, Scope, compare
+from prefork.master.watch import Watcher, describe
 
 ENGINES = ("watchfiles", "polling")
 
