@@ -27,7 +27,7 @@ from .reactor import EVENTS, PIPELINED, WAITING, Reactor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
     from typing import Any
 
     from ..engine.accesslog import AccessLog
@@ -62,7 +62,9 @@ class GeventReactor(Reactor):
         self._timer = self._hub.loop.timer(0)
         self._due = float("inf")  # monotonic; when the timer fires
         self._parted = False  # a child of the application's: the hub may be anywhere in _drain, and leaves it
-        self._stalls = Stalls(self, boot.settings.stall_timeout) if boot.settings.stall_timeout else None
+        self._stalls: Stalls | None = None
+        if boot.settings.stall_timeout:
+            self._stalls = Stalls(boot.settings.stall_timeout, boot.log, self._serve_requests.__code__)
 
     def serve(self) -> None:
         self._confine_timeouts()
@@ -310,8 +312,10 @@ class Stalls:
     that span without the GIL and wakes a native thread, which looks who is running.
     """
 
-    def __init__(self, reactor: GeventReactor, span: float) -> None:
-        self._reactor = reactor
+    def __init__(self, span: float, log: Any, serving: CodeType) -> None:
+        """span: seconds.  serving: the code that runs requests; its variable `connection` says which."""
+        self._log = log
+        self._serving = serving
         self._baton = Baton(span)
         self._main = monkey.get_original("_thread", "get_ident")()  # the patched one tells greenlets apart
         self._prepare: Any = None
@@ -324,9 +328,7 @@ class Stalls:
         try:
             self._prepare = hub.loop.prepare(priority=hub.loop.MINPRI)
         except TypeError:  # libuv's loop has none
-            self._reactor._boot.log.warning(
-                "stall_timeout does nothing with gevent's libuv loop (GEVENT_LOOP)"
-            )
+            self._log.warning("stall_timeout does nothing with gevent's libuv loop (GEVENT_LOOP)")
             return
         start_thread = monkey.get_original("_thread", "start_new_thread")
         start_thread(self._baton.monitor, ())
@@ -353,14 +355,25 @@ class Stalls:
         held = self._baton.leave()
         if self._seen:
             seen, self._seen = self._seen, ""
-            self._reactor._boot.log.warning("the hub was not served for %.1f s: %s", held, seen)
+            self._log.warning("the hub was not served for %.1f s: %s", held, seen)
 
     def _look(self) -> None:
         """Native thread: woken when the hub is held, says who holds it."""
         while self._baton.take():
             frame = sys._current_frames().get(self._main)
             if frame is not None:
-                self._seen = _describe(frame)
+                self._seen = self._describe(frame)
+
+    def _describe(self, frame: FrameType) -> str:
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        outer: FrameType | None = frame
+        while outer is not None:
+            if outer.f_code is self._serving:
+                connection = outer.f_locals.get("connection")
+                if connection is not None:
+                    return f"{request_line(connection.request)} held it, at {where}"
+            outer = outer.f_back
+        return f"a greenlet of the application held it, at {where}"
 
 
 def stop_others(loop: Any) -> list[Any]:
@@ -398,15 +411,3 @@ def _wakers() -> Iterator[Any]:
             wakes = known[kind] = kind.__name__ in WAKERS and str(kind.__module__).startswith("gevent.")
         if wakes:
             yield each
-
-
-def _describe(frame: FrameType) -> str:
-    where = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-    outer: FrameType | None = frame
-    while outer is not None:
-        if outer.f_code is GeventReactor._serve_requests.__code__:
-            connection = outer.f_locals.get("connection")
-            if connection is not None:
-                return f"{request_line(connection.request)} held it, at {where}"
-        outer = outer.f_back
-    return f"a greenlet of the application held it, at {where}"
