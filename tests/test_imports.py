@@ -39,7 +39,7 @@ TABLE = {
 NOT_IN_ENGINE = {"logging", "os", "configparser", "argparse"}
 
 # Those that run in a gevent worker only.
-GEVENT = {"prefork.worker.gevent", "prefork.worker.patching"}
+GEVENT = {"prefork.worker.gevent", "prefork.worker.patching", "prefork.worker.stalls"}
 
 
 def modules():
