@@ -6,13 +6,14 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launcher import APPS, DEADLINE, Server, listen
-from serving import class_arguments
+from serving import chosen_classes, class_arguments
 
 HERE = Path(__file__).parent
 Start = Callable[..., Server]
@@ -104,6 +105,14 @@ def reload(server: Server) -> None:
     server.stderr.wait(r"ready.*: generation 2\b")
 
 
+def side_by_side(start: Start, course: Callable[[Server], None], *flags: str) -> None:
+    """Run a course that mostly waits with a server of each class, all at the same time."""
+    servers = [start(name, *flags) for name in chosen_classes()]
+    with ThreadPoolExecutor(len(servers)) as pool:
+        for each in [pool.submit(course, server) for server in servers]:
+            each.result()
+
+
 def refused(server: Server) -> bool:
     """Whether nobody listens any more."""
     assert isinstance(server.address, tuple)
@@ -122,4 +131,4 @@ def counters(pid: int) -> dict[int, int]:
     return found
 
 
-__all__ = ["Gate", "Held", "Start", "counters", "refused", "reload"]
+__all__ = ["Gate", "Held", "Start", "counters", "refused", "reload", "side_by_side"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from launcher import Server
 
-from .conftest import Start
+from .conftest import Start, side_by_side
 
 
 def test_extension(start: Start, worker_class: str) -> None:
@@ -14,12 +15,15 @@ def test_extension(start: Start, worker_class: str) -> None:
     assert 99 < after <= 100
 
 
-def test_a_request_that_extends_lives(start: Start, worker_class: str) -> None:
+def test_a_request_that_extends_lives(start: Start) -> None:
     """Four times half of what it has asked for: twice as long as --timeout allows."""
-    server = start(worker_class, "--timeout", "0.5")
-    assert server.get("/deadline?extend=0.5").text == "done"
-    server.forgive("")
-    assert server.get("/sleep?5").status == 504
+
+    def course(server: Server) -> None:
+        assert server.get("/deadline?extend=0.5").text == "done"
+        server.forgive("")
+        assert server.get("/sleep?5").status == 504
+
+    side_by_side(start, course, "--timeout", "0.5")
 
 
 def test_extension_never_shortens(start: Start) -> None:

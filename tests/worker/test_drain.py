@@ -14,7 +14,7 @@ from rawclient import Closed, Connection, Ending, request_bytes
 
 from prefork.worker.drain import IDLE_GRACE
 
-from .conftest import Gate, Start, refused, reload
+from .conftest import Gate, Start, refused, reload, side_by_side
 
 ASK = request_bytes("GET", "/pid")
 
@@ -66,19 +66,22 @@ def test_whatever_has_begun_is_answered(start: Start, worker_class: str) -> None
     until(lambda: old not in server.worker_pids(), "the old worker has gone")
 
 
-def test_quiet_clients_are_told_by_a_fin(start: Start, worker_class: str) -> None:
+def test_quiet_clients_are_told_by_a_fin(start: Start) -> None:
     """Kept or new, who sends nothing for long loses nothing: the stream ends in order, and with no byte."""
-    server = start(worker_class)
-    fresh = accepted(server)
-    kept = server.connect()
-    kept.request("GET", "/pid")
-    since = time.monotonic()
-    reload(server)
-    assert kept.end() is Ending.CUT
-    assert time.monotonic() - since > IDLE_GRACE * 0.9
-    assert fresh.end() is Ending.CUT
-    fresh.close()
-    kept.close()
+
+    def course(server: Server) -> None:
+        fresh = accepted(server)
+        kept = server.connect()
+        kept.request("GET", "/pid")
+        since = time.monotonic()
+        reload(server)
+        assert kept.end() is Ending.CUT
+        assert time.monotonic() - since > IDLE_GRACE * 0.9
+        assert fresh.end() is Ending.CUT
+        fresh.close()
+        kept.close()
+
+    side_by_side(start, course)
 
 
 def test_busy_clients_meet_no_closed_connection(start: Start, worker_class: str) -> None:
