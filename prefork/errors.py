@@ -108,6 +108,10 @@ class BootError(PreforkError):
         self.detail = detail
 
 
+class OlderError(PreforkError):
+    """A running server's prefork is older than the command that asks it, and cannot say what is wanted."""
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."

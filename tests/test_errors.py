@@ -85,6 +85,7 @@ def test_exit_codes():
         errors.BindError: 1,
         errors.AppLoadError: 4,
         errors.BootError: 3,
+        errors.OlderError: 1,
     }
 
 

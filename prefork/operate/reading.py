@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from ..errors import PreforkError
+from ..errors import OlderError, PreforkError
 from ..net import control
 from ..telemetry.histogram import dense, quantile
 from . import running
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds; who watches wants to hear soon that a master says nothing
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-
-
-class Older(PreforkError):
-    """The server's prefork is older than this one, and does not say what is needed."""
 
 
 class Look:
@@ -81,7 +77,7 @@ class Reader:
         """The server's answer to a question. Raises PreforkError."""
         said = self._answer(self.pid(), word)
         if said.get("state") == "refused":
-            raise Older(f"{_older(self._pid)}: it cannot tell its {word}; prefork upgrade renews it")
+            raise OlderError(f"{_older(self._pid)}: it cannot tell its {word}; prefork upgrade renews it")
         return said
 
     def pid(self) -> int:
@@ -96,7 +92,7 @@ class Reader:
     def _look(self) -> Look:
         said = self.answer("status")
         if "histograms" not in said:
-            raise Older(f"{_older(self._pid)}: prefork status shows it, prefork upgrade renews it")
+            raise OlderError(f"{_older(self._pid)}: prefork status shows it, prefork upgrade renews it")
         pids = [said["server"]["pid"], *(worker["pid"] for worker in said["workers"])]
         found = {pid: each for pid in pids if (each := usage(pid)) is not None}
         return Look(said, self._clock(), found)

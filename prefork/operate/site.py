@@ -7,11 +7,10 @@ import threading
 import time
 from urllib.parse import parse_qs
 
-from ..errors import PreforkError
+from ..errors import OlderError, PreforkError
 from ..telemetry.metrics import CONTENT_TYPE
 from . import logtail, orders, page
 from .guard import Refusal
-from .reading import Older
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ def _health(site: Site, environ: Environ) -> Answer:
     try:
         try:
             said = site.figures()
-        except Older:
+        except OlderError:
             said = site.reader.answer("status")
     except PreforkError:
         return Answer("no answer\n", status=BUSY)
