@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from launcher import Server, until
-from procfs import children, state, title
+from procfs import children, descriptors, state, title
 
 from .conftest import Project, Start, where
 
@@ -149,8 +149,10 @@ def test_a_file_gets_the_requests_too_and_both_are_opened_again(
     until(lambda: len(records(configured)) == 1, "the first is written")
     for file in (access, configured):
         file.rename(f"{file}.1")
+    (worker,) = server.worker_pids()
     server.send_signal(signal.SIGUSR1)
-    until(lambda: access.exists() and configured.exists(), "they are opened again")
+    moved = {f"{access}.1", f"{configured}.1"}
+    until(lambda: not moved & set(descriptors(worker).values()), "the worker has opened them again")
     server.get("/after")
     server.stop()
     assert Path(f"{access}.1").read_text() == "GET /before HTTP/1.1 200\n"
