@@ -37,6 +37,7 @@ done
 
 GET = Ask("/echo?n=1", kind="get", expect=b"1")
 POST = Ask("/echo", "POST", kind="post", body=b"posted", expect=b"posted")
+SLOW = Ask("/slow?seconds=0.1", "POST", kind="slow", body=b"posted", expect=b"slow\n")
 POSTERS = 6  # clients that post
 WORKERS = 2  # of each host
 
@@ -151,8 +152,13 @@ def visitors() -> list[Visitor]:
     ]
 
 
+def slower() -> list[Visitor]:
+    """Some of them so slow that a host has always something to lose."""
+    return [*visitors(), *[Visitor(lambda: SLOW)] * 3]
+
+
 def test_reload_one_after_the_other(site: Site) -> None:
-    with Swarm(site.door, visitors()) as swarm:
+    with Swarm(site.door, slower()) as swarm:
         assert swarm.wait_total(200)
         for number in (1, 2):
             (site.folder / "version").write_text("2")
@@ -164,7 +170,7 @@ def test_reload_one_after_the_other(site: Site) -> None:
 
 def test_drain_planned(site: Site) -> None:
     """Taken out by the balancer first: nothing is lost whatever the host does then."""
-    with Swarm(site.door, visitors()) as swarm:
+    with Swarm(site.door, slower()) as swarm:
         for number in (1, 2):
             assert swarm.wait_more(200)
             site.tell(f"set server prefork/web{number} state drain")
@@ -182,7 +188,7 @@ def test_drain_delay(site: Site) -> None:
         restart(site, number, "--drain-delay 2")
     for number in (1, 2):  # nobody asks yet: both come up side by side
         site.wait_steady(number)
-    with Swarm(site.door, visitors()) as swarm:
+    with Swarm(site.door, slower()) as swarm:
         for number in (1, 2):
             assert swarm.wait_more(200)
             restart(site, number, "--drain-delay 2")
@@ -193,7 +199,7 @@ def test_drain_delay(site: Site) -> None:
 
 def test_upgrade(site: Site) -> None:
     """USR2: another master takes the host over."""
-    with Swarm(site.door, visitors()) as swarm:
+    with Swarm(site.door, slower()) as swarm:
         for number in (1, 2):
             assert swarm.wait_more(200)
             before = (site.folder / f"web{number}.pid").read_text()
