@@ -11,6 +11,7 @@ awake already, and one that is woken has to wait for the GIL first.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport getenv
 from posix.unistd cimport close
 
 cdef extern from "sys/eventfd.h" nogil:
@@ -58,8 +59,10 @@ cdef class Baton:
         self.state.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         if self.state.bell < 0:
             raise OSError(errno, "eventfd")
-        # Threads that share the GIL gain nothing by an arena each, and each keeps what it has freed.
-        mallopt(M_ARENA_MAX, 2)
+        # Threads that share the GIL gain nothing by an arena each, and each keeps what it has freed. Who has said
+        # how many there may be (mallopt(3)) is not overruled.
+        if getenv("MALLOC_ARENA_MAX") == NULL:
+            mallopt(M_ARENA_MAX, 2)
         if sem_init(baton_turn(&self.state), 0, 0) != 0:
             raise OSError("sem_init")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import subprocess
+from pathlib import Path
 
 import pytest
 from launcher import program
@@ -14,6 +15,7 @@ from .conftest import Gate, Start
 
 CLIENTS = 24
 THREADS = 4
+RESERVED = 64 << 20  # bytes; HEAP_MAX_SIZE, malloc/arena.c of glibc
 ROUNDS = 25  # answers for each client, if all are served alike
 
 
@@ -56,3 +58,23 @@ def test_status_names_the_thread_of_a_request(start: Start, gate: Gate) -> None:
         assert client.response().text == "held"
     ((request,),) = [each["requests_now"] for each in json.loads(told)["workers"]]
     assert (request["target"], request["thread_name"][:-1]) == ("/hold", "prefork-")
+
+
+@pytest.mark.parametrize(("env", "arenas"), [({}, 1), ({"MALLOC_ARENA_MAX": "1"}, 0)])
+def test_allocators_own_arenas(start: Start, env: dict[str, str], arenas: int) -> None:
+    """One beside the main one, whatever the number of threads, unless somebody has said how many."""
+    server = start("threads", "--threads", str(THREADS), env=env)
+    clients = [server.connect() for _ in range(2 * THREADS)]
+    for client in clients:  # all threads at once
+        client.send(request_bytes("GET", "/sleep?0.05"))
+    for client in clients:
+        assert client.response().status == 200
+        client.close()
+    (worker,) = server.worker_pids()
+    assert heaps(worker) == arenas
+
+
+def heaps(pid: int) -> int:
+    """Arenas of malloc(3) beside the main one: each has reserved 64 MB that end at a multiple of that."""
+    spans = [line.split()[:2] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    return sum(access == "---p" and int(span.partition("-")[2], 16) % RESERVED == 0 for span, access in spans)
